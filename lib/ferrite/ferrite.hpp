@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+// Everything.
+#pragma once
+
+#include <ferrite/format.hpp>
+#include <ferrite/trainer.hpp>

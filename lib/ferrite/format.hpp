@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// The weights file: a model and its parameters as bytes, in a span that the caller owns; no file system.
+// Includes trainer.hpp.
+//
+// Version 1, little-endian, every field 4 bytes wide unless said otherwise:
+//   "FERRITE" and a zero byte; version; rank and 4 extents of the input; number of layers; number of parameter arrays
+//   per layer: length of its name, its name, padded with zeros to 4 bytes; bytes of its configuration, configuration
+//   per parameter array: number of floats
+//   the floats of all arrays, W before b, in the order of the layers, without padding
+//   8 bytes: FNV-1a 64 of everything before
+#pragma once
+
+#include <ferrite/trainer.hpp>
+
+namespace ferrite {
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo), of `bytes`, continued from `hash`.
+[[nodiscard]] constexpr std::uint64_t fnv1a(std::span<const std::byte> bytes,
+                                            std::uint64_t hash = 0xCBF29CE484222325u) noexcept {
+    for (const std::byte b : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(b)) * 0x100000001B3u;
+    return hash;
+}
+
+/// FNV-1a 64 of all parameters, W before b, in the order of the layers, without padding: equal digests, equal bits.
+[[nodiscard]] std::uint64_t digest(const TrainingSession& session) noexcept;
+
+/// Bytes of the weights file of a model and a program compiled from it.
+[[nodiscard]] std::size_t weights_bytes(const DynamicModel& model, const ProgramView& program) noexcept;
+
+/// Writes the weights file to `out` and answers its length. buffer_too_small: nothing useful is in `out`.
+[[nodiscard]] Result<std::size_t> save_weights(const DynamicModel& model, const TrainingSession& session,
+                                               std::span<std::byte> out) noexcept;
+
+/// A weights file that has been checked: spans into its bytes.
+struct WeightsFile {
+    Shape input{};
+    std::uint32_t layer_count = 0;
+    std::uint32_t parameter_arrays = 0;
+    std::span<const std::byte> layers;      ///< the layer records
+    std::span<const std::byte> sizes;       ///< the number of floats per array
+    std::span<const std::byte> parameters;  ///< the floats
+};
+
+/// Checks every byte of `file`: bad_magic, bad_version, truncated, oversized, bad_checksum.
+[[nodiscard]] Result<WeightsFile> open_weights(std::span<const std::byte> file) noexcept;
+
+namespace format_detail {
+struct LayerRecord {
+    std::span<const std::byte> name, configuration;
+};
+/// The record at `position`, which moves behind it. False past the end of the records.
+[[nodiscard]] bool next_layer(std::span<const std::byte> records, std::size_t& position, LayerRecord& record) noexcept;
+[[nodiscard]] bool named(std::span<const std::byte> name, const char* expected) noexcept;
+
+template <Layer L>
+bool read_as(const LayerRecord& record, AnyLayer& out, Status& status) noexcept {
+    if (!named(record.name, L::name)) return false;
+    L layer{};
+    ByteReader reader(record.configuration);
+    L::fields(layer, reader);
+    status = reader.ok() && reader.position() == record.configuration.size() ? Status::ok : Status::truncated;
+    out = layer;
+    return true;
+}
+}  // namespace format_detail
+
+/// Makes the model of a file in `memory` (layer_count layers), from the layers of the library and those named in
+/// `Own`. unknown_layer, truncated, buffer_too_small.
+template <Layer... Own>
+[[nodiscard]] Result<DynamicModel> read_model(const WeightsFile& file, std::span<AnyLayer> memory) noexcept {
+    using namespace format_detail;
+    if (memory.size() < file.layer_count) return Status::buffer_too_small;
+    std::size_t position = 0;
+    for (std::uint32_t i = 0; i < file.layer_count; ++i) {
+        LayerRecord record;
+        if (!next_layer(file.layers, position, record)) return Status::truncated;
+        Status status = Status::unknown_layer;
+        const auto read = [&]<class... Known>(AnyLayer& out) { (read_as<Known>(record, out, status) || ...); };
+        read.template operator()<Dense, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Softmax, Flatten, Own...>(memory[i]);
+        if (status != Status::ok) return status;
+    }
+    return DynamicModel{file.input, memory.first(file.layer_count)};
+}
+
+/// Copies the parameters of a file into a session. model_mismatch: the session has other arrays; nothing is copied.
+/// The optimizer's state and the iteration stay as they are.
+[[nodiscard]] Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept;
+/// The same into the parameter region of an inference program. buffer_too_small: nothing is copied.
+[[nodiscard]] Status load_weights(const WeightsFile& file, const ProgramView& program,
+                                  std::span<std::byte> parameters) noexcept;
+
+}  // namespace ferrite

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+// The activations: Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Softmax. Formulas and orders: kernels.hpp.
+// Includes emitter.hpp.
+#pragma once
+
+#include <ferrite/emitter.hpp>
+
+namespace ferrite {
+
+namespace activation_detail {
+
+constexpr void forward(Emitter& e, Node& n, const Kernel<Map>& map, float constant = 0) noexcept {
+    n.y = e.activation(map.name, n.layer, n.out.elements(), n.x);
+    Step s{.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .size = {n.out.elements(), 0}};
+    s.operand[0] = n.y;
+    s.operand[1] = n.x;
+    s.constant[0] = constant;
+    e.step(s);
+}
+
+/// `kept`: the operand that the derivative is a function of, y or x.
+constexpr void backward(Emitter& e, Node& n, const Kernel<Map>& map, BufferId kept, float constant = 0) noexcept {
+    if (!n.wants_dx) return;
+    n.dx = e.activation("activation gradient", n.layer, n.in.elements(), n.dy);
+    Step s{.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .size = {n.in.elements(), 0}};
+    s.operand[0] = n.dx;
+    s.operand[1] = n.dy;
+    s.operand[2] = kept;
+    s.constant[0] = constant;
+    e.step(s);
+}
+
+inline void softmax_forward(const Call& call) {
+    kernels::softmax({.x = call.operand[1], .dy = nullptr, .y = call.operand[0], .rows = call.pass->rows,
+                      .columns = call.step->size[0]});
+}
+inline void softmax_backward(const Call& call) {
+    kernels::softmax_backward({.x = call.operand[2], .dy = call.operand[1], .y = call.operand[0],
+                               .rows = call.pass->rows, .columns = call.step->size[0]});
+}
+
+/// What every activation of this file has in common: the shape passes through and there is nothing to configure.
+struct Elementwise {
+    [[nodiscard]] constexpr Shape output(Shape in) const noexcept { return in; }
+    template <class Self, class Visit>
+    static constexpr void fields(Self&, Visit&&) {}
+};
+
+}  // namespace activation_detail
+
+/// y = max(0, x), NaN stays NaN; the derivative at 0 is 0. In place.
+struct Relu : activation_detail::Elementwise {
+    static constexpr const char* name = "relu";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::rectifier;
+    constexpr void forward(Emitter& e, Node& n) const noexcept { activation_detail::forward(e, n, kernels::relu); }
+    constexpr void backward(Emitter& e, Node& n) const noexcept {
+        activation_detail::backward(e, n, kernels::relu_backward, n.y);
+    }
+};
+
+/// y = x for x > 0, slope x otherwise; slope in (0, 1]. In place. Maas et al., ICML 2013.
+struct LeakyRelu {
+    float slope = 0.01f;
+    static constexpr const char* name = "leaky_relu";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::rectifier;
+    template <class Self, class Visit>
+    static constexpr void fields(Self& self, Visit&& visit) {
+        visit(self.slope);
+    }
+    [[nodiscard]] constexpr Shape output(Shape in) const noexcept { return in; }
+    constexpr void forward(Emitter& e, Node& n) const noexcept {
+        if (!(slope > 0.0f && slope <= 1.0f)) return e.fail(Status::invalid_hyperparameter);
+        activation_detail::forward(e, n, kernels::leaky_relu, slope);
+    }
+    constexpr void backward(Emitter& e, Node& n) const noexcept {
+        activation_detail::backward(e, n, kernels::leaky_relu_backward, n.y, slope);
+    }
+};
+
+/// y = 1 / (1 + exp(-x)). In place.
+struct Sigmoid : activation_detail::Elementwise {
+    static constexpr const char* name = "sigmoid";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::saturating;
+    constexpr void forward(Emitter& e, Node& n) const noexcept { activation_detail::forward(e, n, kernels::sigmoid); }
+    constexpr void backward(Emitter& e, Node& n) const noexcept {
+        activation_detail::backward(e, n, kernels::sigmoid_backward, n.y);
+    }
+};
+
+/// y = tanh(x). In place.
+struct Tanh : activation_detail::Elementwise {
+    static constexpr const char* name = "tanh";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::saturating;
+    constexpr void forward(Emitter& e, Node& n) const noexcept { activation_detail::forward(e, n, kernels::tanh); }
+    constexpr void backward(Emitter& e, Node& n) const noexcept {
+        activation_detail::backward(e, n, kernels::tanh_backward, n.y);
+    }
+};
+
+/// The tanh form of the Gaussian error linear unit. Its derivative is a function of x, so that training keeps x beside
+/// y: one more activation than the others.
+struct Gelu : activation_detail::Elementwise {
+    static constexpr const char* name = "gelu";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::rectifier;
+    constexpr void forward(Emitter& e, Node& n) const noexcept { activation_detail::forward(e, n, kernels::gelu); }
+    constexpr void backward(Emitter& e, Node& n) const noexcept {
+        activation_detail::backward(e, n, kernels::gelu_backward, n.x);
+    }
+};
+
+/// y = exp(x - max x) / sum exp(x - max x) over all elements of a sample. In place. Not in front of
+/// SoftmaxCrossEntropy, which takes logits.
+struct Softmax : activation_detail::Elementwise {
+    static constexpr const char* name = "softmax";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::distribution;
+    constexpr void forward(Emitter& e, Node& n) const noexcept {
+        n.y = e.activation("softmax", n.layer, n.out.elements(), n.x);
+        Step s{.name = "softmax", .run = &activation_detail::softmax_forward, .layer = n.layer,
+               .size = {n.out.elements(), 0}};
+        s.operand[0] = n.y;
+        s.operand[1] = n.x;
+        e.step(s);
+    }
+    constexpr void backward(Emitter& e, Node& n) const noexcept {
+        if (!n.wants_dx) return;
+        n.dx = e.activation("softmax gradient", n.layer, n.in.elements(), n.dy);
+        Step s{.name = "softmax backward", .run = &activation_detail::softmax_backward, .layer = n.layer,
+               .size = {n.in.elements(), 0}};
+        s.operand[0] = n.dx;
+        s.operand[1] = n.dy;
+        s.operand[2] = n.y;
+        e.step(s);
+    }
+};
+
+}  // namespace ferrite

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// What optimizers and schedules compute once per iteration.
+#include <ferrite/optimizer.hpp>
+#include <ferrite/simd/math.hpp>
+
+namespace ferrite {
+
+namespace optimizer_detail {
+
+void prepare_adam(const Optimizer& o, float learning_rate, std::uint32_t t, UpdateConstants& k) noexcept {
+    k.a = o.hyperparameter[0];
+    k.b = o.hyperparameter[1];
+    k.d = o.hyperparameter[2];
+    const float first = 1.0f - power(k.a, t);
+    const float second = 1.0f - power(k.b, t);
+    const bool paper = o.option;
+    k.rate = paper ? learning_rate / first : learning_rate * __builtin_sqrtf(second) / first;
+    k.c = paper ? 1.0f / second : 1.0f;
+}
+
+}  // namespace optimizer_detail
+
+float Schedule::factor(std::uint32_t t) const noexcept {
+    using V = simd::Vector<Scalar>;
+    if (t < warmup) return static_cast<float>(t + 1) / static_cast<float>(warmup);
+    t -= warmup;
+    switch (kind) {
+        case Kind::constant: return 1.0f;
+        case Kind::step: return optimizer_detail::power(value, t / period);
+        case Kind::cosine: {
+            if (t >= period) return value;
+            const float turns = 0.5f * (static_cast<float>(t) / static_cast<float>(period));
+            float c[1];
+            simd::sin_cos_2pi(V::broadcast(turns)).cos.store(c);
+            return value + (1.0f - value) * (0.5f * (1.0f + c[0]));
+        }
+    }
+    return 1.0f;
+}
+
+}  // namespace ferrite

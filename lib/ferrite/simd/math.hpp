@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// Elementary functions over a vector type: short polynomials in a fixed order of + - * / fma and operations on bits,
+// so that every V gives the same bits. Includes vector.hpp.
+//
+// The polynomials are minimax fits (weighted for relative error, coefficients rounded to float one by one and the rest
+// refitted). The errors in ulp are the largest over all 2^32 floats, against the double-precision library function;
+// an ulp is that of the exact result, 2^-149 if that is subnormal. On CPUs that flush subnormals (Helium, ARMv7 NEON)
+// subnormal arguments count as 0 and subnormal results are 0.
+#pragma once
+
+#include <ferrite/simd/vector.hpp>
+
+namespace ferrite::simd {
+
+/// c0 + x * (c1 + x * (c2 + ...)), by fma from the highest coefficient down.
+template <class V>
+FERRITE_INLINE V polynomial(V, float c0) {
+    return V::broadcast(c0);
+}
+template <class V, class... Floats>
+FERRITE_INLINE V polynomial(V x, float c0, Floats... higher) {
+    return fma(polynomial(x, higher...), x, V::broadcast(c0));
+}
+
+/// x + adding_rounds<V>() is x rounded to an integer k, nearest even, for |x| <= 2^21; k is also in the low bits of
+/// the sum, above which the next 9 are 0, so that a shift by 23 leaves k in the exponent field.
+template <class V>
+FERRITE_INLINE V adding_rounds() {
+    return V::broadcast(0x1.8p23f);
+}
+
+inline constexpr float ln2_high = 0x1.62e43p-1f;
+inline constexpr float ln2_low = -0x1.05c61p-29f;  // ln 2 - ln2_high
+inline constexpr float log2_e = 0x1.715476p0f;
+inline constexpr std::int32_t bits_of_one = 0x3f800000;
+
+/// (e^r - 1 - r) / r^2 for |r| <= ln(2) / 2; the error is 3.2e-9 of e^r.
+template <class V>
+FERRITE_INLINE V exp_remainder(V r) {
+    return polynomial(r, 0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558bp-5f, 0x1.12398ep-7f, 0x1.6a4d34p-10f);
+}
+
+/// e^x, within 1 ulp. Overflows to infinity above 88.72283, subnormal below -87.33655, 0 below -103.97208.
+template <class V>
+FERRITE_INLINE V exp(V x) {
+    // The limits keep k in range; their order lets a NaN through.
+    x = max(V::broadcast(-104.0f), min(V::broadcast(89.0f), x));
+    const V rounded = fma(x, V::broadcast(log2_e), adding_rounds<V>());
+    const V k = rounded - adding_rounds<V>();
+    V r = fma(k, V::broadcast(-ln2_high), x);  // exact
+    r = fma(k, V::broadcast(-ln2_low), r);
+    const V one = V::broadcast(1.0f);
+    const V power = fma(r, fma(r, exp_remainder(r), one), one);
+    // 2^k in two factors, as -150 <= k <= 128: the first product is exact, so a subnormal result is rounded once.
+    const auto exponent = bits(rounded);
+    const auto half = shift_right_logical<1>(exponent);
+    const auto one_bits = V::Int::broadcast(bits_of_one);
+    return power * from_bits(shift_left<23>(half) + one_bits) *
+           from_bits(shift_left<23>(exponent - half) + one_bits);
+}
+
+/// ln x, within 1 ulp. -infinity for +-0, NaN below 0, infinity for infinity; subnormal arguments are exact.
+template <class V>
+FERRITE_INLINE V log(V x) {
+    const V infinity = V::broadcast(__builtin_inff());
+    const auto subnormal = x < V::broadcast(0x1p-126f);
+    const V normal = select(subnormal, x * V::broadcast(0x1p24f), x);
+    // normal = 2^k * (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2).
+    const auto exponent = shift_right_arithmetic<23>(bits(normal) - V::Int::broadcast(0x3f3504f3));
+    const V f = from_bits(bits(normal) - shift_left<23>(exponent)) - V::broadcast(1.0f);
+    const V k = to_float(exponent) - select(subnormal, V::broadcast(24.0f), V::zero());
+    // ln(1 + f) = f - f^2 / 2 + f^3 p(f); the error is 5.9e-9 of it.
+    const V square = f * f;
+    const V p = polynomial(f, 0x1.555554p-2f, -0x1.000226p-2f, 0x1.99a01cp-3f, -0x1.54728ap-3f, 0x1.22d93p-3f,
+                           -0x1.0d8246p-3f, 0x1.055eaep-3f, -0x1.38c974p-4f);
+    V low = square * fma(f, p, V::broadcast(-0.5f));
+    // k * 0x1.62e4p-1 is exact; what its sum with f loses goes to the low part.
+    const V high = k * V::broadcast(0x1.62e4p-1f);
+    low = fma(k, V::broadcast(0x1.7f7d1cp-20f), low);
+    const V sum = high + f;
+    const V result = sum + (low + (f - (sum - high)));
+    const V special = select(x == V::zero(), -infinity, V::broadcast(__builtin_nanf("")));
+    return select(x > V::zero(), select(x < infinity, result, x), special);
+}
+
+/// tanh x, within 2 ulp. Odd, keeps the sign of 0, is x itself for tiny x and never exceeds 1 in magnitude.
+template <class V>
+FERRITE_INLINE V tanh(V x) {
+    // With y = 2 |x| and m = e^y - 1: tanh |x| = m / (m + 2). m = 2^k (r + c) + (2^k - 1) keeps its relative accuracy
+    // towards 0, where k = 0 and m = r + c. From y = 20 on the quotient is 1.
+    const V y = min(V::broadcast(20.0f), abs(x) + abs(x));
+    const V rounded = fma(y, V::broadcast(log2_e), adding_rounds<V>());
+    const V k = rounded - adding_rounds<V>();
+    const V r = fma(k, V::broadcast(-ln2_high), y);  // exact
+    const V c = fma(r * r, exp_remainder(r), k * V::broadcast(-ln2_low));
+    const V scale = from_bits(shift_left<23>(bits(rounded)) + V::Int::broadcast(bits_of_one));
+    const V m = fma(scale, c, fma(scale, r, scale - V::broadcast(1.0f)));
+    return copysign(m / (m + V::broadcast(2.0f)), x);
+}
+
+/// 1 / (1 + e^-x), within 2 ulp. Down to 0 through the subnormal numbers for x < 0; never overflows.
+template <class V>
+FERRITE_INLINE V sigmoid(V x) {
+    const V one = V::broadcast(1.0f);
+    const V e = exp(-abs(x));
+    return select(x < V::zero(), e, one) / (one + e);
+}
+
+/// 1 / sqrt(x) by IEEE square root and division, within 1 ulp: infinity with the sign of the zero for +-0, NaN below
+/// 0, 0 for infinity.
+template <class V>
+FERRITE_INLINE V rsqrt(V x) {
+    return V::broadcast(1.0f) / sqrt(x);
+}
+
+template <class V>
+struct SinCos {
+    V sin;
+    V cos;
+};
+
+/// The sine and cosine of 2 pi u for |u| <= 2^19, such as the uniform numbers in [0, 1) of Box and Muller: each within
+/// 1 ulp, exact at multiples of 1/4.
+template <class V>
+FERRITE_INLINE SinCos<V> sin_cos_2pi(V u) {
+    const V rounded = fma(u, V::broadcast(4.0f), adding_rounds<V>());
+    const V r = fma(rounded - adding_rounds<V>(), V::broadcast(-0.25f), u);  // exact, |r| <= 1/8
+    const V square = r * r;
+    const V sin_tail = polynomial(square, -0x1.777a5cp-23f, -0x1.4abbbep5f, 0x1.465fbp6f, -0x1.2db7eap6f);
+    const V sin = fma(r, V::broadcast(0x1.921fb6p2f), r * sin_tail);
+    const V cos = polynomial(square, 1.0f, -0x1.3bd3ccp4f, 0x1.03c1bp6f, -0x1.55b298p6f, 0x1.d4e314p5f);
+    // Quarter turns: the odd ones swap the two, 2 and 3 negate the sine, 1 and 2 the cosine.
+    using Int = typename V::Int;
+    const Int one = Int::broadcast(1);
+    const Int quarter = bits(rounded);
+    const auto odd = (quarter & one) == one;
+    const Int sin_sign = shift_left<31>(shift_right_logical<1>(quarter));
+    const Int cos_sign = shift_left<31>(shift_right_logical<1>(quarter + one));
+    return {from_bits(bits(select(odd, cos, sin)) ^ sin_sign), from_bits(bits(select(odd, sin, cos)) ^ cos_sign)};
+}
+
+}  // namespace ferrite::simd

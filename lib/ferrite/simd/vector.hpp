@@ -1,0 +1,663 @@
+// SPDX-License-Identifier: MIT
+// The vector vocabulary: one set of names and exact meanings for every vector type that the kernel bodies are
+// instantiated with, and the 16 virtual lanes of reductions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__AVX2__) && defined(__FMA__)
+#define FERRITE_HAS_AVX2_VECTOR 1
+#endif
+#if defined(__AVX512F__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
+#define FERRITE_HAS_AVX512_VECTOR 1
+#endif
+#if defined(FERRITE_HAS_AVX2_VECTOR) || defined(FERRITE_HAS_AVX512_VECTOR)
+#include <immintrin.h>
+
+#include <xsimd/xsimd.hpp>
+#endif
+
+// An out-of-line copy of a helper would carry the instruction set of whichever file the linker took it from,
+// so no helper may have one, in Debug builds either.
+#define FERRITE_INLINE [[gnu::always_inline]] inline
+// The same for a lambda, written behind its parameter list.
+#define FERRITE_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace ferrite {
+
+struct Scalar;
+struct Avx2;
+struct Avx512;
+
+}  // namespace ferrite
+
+namespace ferrite::simd {
+
+/// N lanes in plain C++: the kernels of a CPU without vectors (Scalar is its N = 1) and, in tests, the proof
+/// that a kernel body gives the same bits for every width.
+template <std::size_t N>
+struct Portable {};
+
+/// V = Vector<Isa>: `V::width` float lanes, with the lane masks V::Mask and the int32 lanes V::Int. All
+/// memory operations are unaligned. Results are equal bit for bit on every Isa, except sign and payload of a
+/// NaN that arithmetic produces (+ - * / fma sqrt to_float); operations on bits, min, max and select keep
+/// those too.
+///
+///   V::load(p)  x.store(p)                  width floats
+///   V::load_partial(p, n)                   reads exactly p[0..n), n <= width; the other lanes are +0
+///   x.store_partial(p, n)                   writes exactly p[0..n)
+///   V::broadcast(s)  V::zero()
+///   a + b  a - b  a * b  a / b  sqrt(a)     IEEE, round to nearest even
+///   fma(a, b, c)                            a * b + c, rounded once
+///   -a  abs(a)  copysign(a, b)              on the sign bit alone
+///   min(a, b)  max(a, b)                    a < b ? a : b and a > b ? a : b: the second operand if one is
+///   NaN, or
+///                                           if both are zeros
+///   a < b  a <= b  a > b  a >= b  a == b    V::Mask, false if one is NaN
+///   m & n  m | n  !m  V::first(n)           V::Mask; first(n): lanes 0..n-1, n <= width
+///   select(m, a, b)                         m ? a : b
+///   bits(a)  from_bits(i)                   V <-> V::Int, the same bits
+///   to_float(i)                             nearest even
+///   round_to_int(a)                         nearest even, for |a| < 2^31
+///   reduce_add(a)  reduce_max(a)            float: a[i] op a[i + width/2], and so on down to one lane
+///
+/// and for I = V::Int, wrapping: I::broadcast(s), i + j, i - j, i & j, i | j, i ^ j, i == j, i > j (to
+/// V::Mask), shift_left<n>(i), shift_right_logical<n>(i), shift_right_arithmetic<n>(i) with 0 <= n < 32.
+template <class Isa>
+struct Vector;
+
+template <class Isa>
+inline constexpr std::size_t portable_width = 0;
+template <>
+inline constexpr std::size_t portable_width<Scalar> = 1;
+template <std::size_t N>
+inline constexpr std::size_t portable_width<Portable<N>> = N;
+
+template <class Isa>
+requires(portable_width<Isa> > 0) struct Vector<Isa> {
+    static constexpr std::size_t width = portable_width<Isa>;
+
+    struct Mask {
+        bool lane[width];
+
+        FERRITE_INLINE friend Mask operator&(Mask a, Mask b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] = a.lane[i] && b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Mask operator|(Mask a, Mask b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] = a.lane[i] || b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Mask operator!(Mask a) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] = !a.lane[i];
+            return a;
+        }
+    };
+
+    // Unsigned lanes, because signed overflow is undefined.
+    struct Int {
+        std::uint32_t lane[width];
+
+        FERRITE_INLINE static Int broadcast(std::int32_t value) {
+            Int result;
+            for (std::size_t i = 0; i < width; ++i) result.lane[i] = static_cast<std::uint32_t>(value);
+            return result;
+        }
+        FERRITE_INLINE friend Int operator+(Int a, Int b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] += b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Int operator-(Int a, Int b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] -= b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Int operator&(Int a, Int b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] &= b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Int operator|(Int a, Int b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] |= b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Int operator^(Int a, Int b) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] ^= b.lane[i];
+            return a;
+        }
+        FERRITE_INLINE friend Mask operator==(Int a, Int b) {
+            Mask result;
+            for (std::size_t i = 0; i < width; ++i) result.lane[i] = a.lane[i] == b.lane[i];
+            return result;
+        }
+        FERRITE_INLINE friend Mask operator>(Int a, Int b) {
+            Mask result;
+            for (std::size_t i = 0; i < width; ++i) {
+                result.lane[i] = static_cast<std::int32_t>(a.lane[i]) > static_cast<std::int32_t>(b.lane[i]);
+            }
+            return result;
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_left(Int a) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] <<= count;
+            return a;
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_logical(Int a) {
+            for (std::size_t i = 0; i < width; ++i) a.lane[i] >>= count;
+            return a;
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_arithmetic(Int a) {
+            for (std::size_t i = 0; i < width; ++i) {
+                a.lane[i] = static_cast<std::uint32_t>(static_cast<std::int32_t>(a.lane[i]) >> count);
+            }
+            return a;
+        }
+    };
+
+    float lane[width];
+
+    FERRITE_INLINE static Vector load(const float* p) {
+        Vector result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = p[i];
+        return result;
+    }
+    FERRITE_INLINE static Vector load_partial(const float* p, std::size_t n) {
+        Vector result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = i < n ? p[i] : 0.0f;
+        return result;
+    }
+    FERRITE_INLINE static Vector broadcast(float value) {
+        Vector result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = value;
+        return result;
+    }
+    FERRITE_INLINE static Vector zero() { return broadcast(0.0f); }
+    FERRITE_INLINE static Mask first(std::size_t n) {
+        Mask result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = i < n;
+        return result;
+    }
+    FERRITE_INLINE void store(float* p) const {
+        for (std::size_t i = 0; i < width; ++i) p[i] = lane[i];
+    }
+    FERRITE_INLINE void store_partial(float* p, std::size_t n) const {
+        for (std::size_t i = 0; i < width; ++i) {
+            if (i < n) p[i] = lane[i];
+        }
+    }
+
+    FERRITE_INLINE friend Vector operator+(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] += b.lane[i];
+        return a;
+    }
+    FERRITE_INLINE friend Vector operator-(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] -= b.lane[i];
+        return a;
+    }
+    FERRITE_INLINE friend Vector operator*(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] *= b.lane[i];
+        return a;
+    }
+    FERRITE_INLINE friend Vector operator/(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] /= b.lane[i];
+        return a;
+    }
+    FERRITE_INLINE friend Vector operator-(Vector a) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = -a.lane[i];
+        return a;
+    }
+    FERRITE_INLINE friend Vector fma(Vector a, Vector b, Vector c) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = __builtin_fmaf(a.lane[i], b.lane[i], c.lane[i]);
+        return a;
+    }
+    FERRITE_INLINE friend Vector sqrt(Vector a) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = __builtin_sqrtf(a.lane[i]);
+        return a;
+    }
+    FERRITE_INLINE friend Vector abs(Vector a) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = __builtin_fabsf(a.lane[i]);
+        return a;
+    }
+    FERRITE_INLINE friend Vector copysign(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = __builtin_copysignf(a.lane[i], b.lane[i]);
+        return a;
+    }
+    FERRITE_INLINE friend Vector min(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+        return a;
+    }
+    FERRITE_INLINE friend Vector max(Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+        return a;
+    }
+
+    FERRITE_INLINE friend Mask operator<(Vector a, Vector b) {
+        Mask result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = a.lane[i] < b.lane[i];
+        return result;
+    }
+    FERRITE_INLINE friend Mask operator<=(Vector a, Vector b) {
+        Mask result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = a.lane[i] <= b.lane[i];
+        return result;
+    }
+    FERRITE_INLINE friend Mask operator>(Vector a, Vector b) { return b < a; }
+    FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) { return b <= a; }
+    FERRITE_INLINE friend Mask operator==(Vector a, Vector b) {
+        Mask result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = a.lane[i] == b.lane[i];
+        return result;
+    }
+    FERRITE_INLINE friend Vector select(Mask m, Vector a, Vector b) {
+        for (std::size_t i = 0; i < width; ++i) a.lane[i] = m.lane[i] ? a.lane[i] : b.lane[i];
+        return a;
+    }
+
+    FERRITE_INLINE friend Int bits(Vector a) {
+        Int result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = __builtin_bit_cast(std::uint32_t, a.lane[i]);
+        return result;
+    }
+    FERRITE_INLINE friend Vector from_bits(Int a) {
+        Vector result;
+        for (std::size_t i = 0; i < width; ++i) result.lane[i] = __builtin_bit_cast(float, a.lane[i]);
+        return result;
+    }
+    FERRITE_INLINE friend Vector to_float(Int a) {
+        Vector result;
+        for (std::size_t i = 0; i < width; ++i) {
+            result.lane[i] = static_cast<float>(static_cast<std::int32_t>(a.lane[i]));
+        }
+        return result;
+    }
+    // Adding 2^23 leaves no fraction bits, so the addition itself rounds; from 2^23 on there are none anyway.
+    // rintf would be a call on CPUs without such an instruction. Out of range answers as x86 does, since the
+    // cast may not.
+    FERRITE_INLINE friend Int round_to_int(Vector a) {
+        Int result;
+        for (std::size_t i = 0; i < width; ++i) {
+            const float magnitude = __builtin_fabsf(a.lane[i]);
+            const float rounded = magnitude < 0x1p23f ? (magnitude + 0x1p23f) - 0x1p23f : magnitude;
+            const std::int32_t whole =
+                rounded < 0x1p31f ? static_cast<std::int32_t>(__builtin_copysignf(rounded, a.lane[i]))
+                                  : INT32_MIN;
+            result.lane[i] = static_cast<std::uint32_t>(whole);
+        }
+        return result;
+    }
+    FERRITE_INLINE friend float reduce_add(Vector a) {
+        for (std::size_t half = width / 2; half > 0; half /= 2) {
+            for (std::size_t i = 0; i < half; ++i) a.lane[i] += a.lane[i + half];
+        }
+        return a.lane[0];
+    }
+    FERRITE_INLINE friend float reduce_max(Vector a) {
+        for (std::size_t half = width / 2; half > 0; half /= 2) {
+            for (std::size_t i = 0; i < half; ++i) {
+                a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
+            }
+        }
+        return a.lane[0];
+    }
+};
+
+#if defined(FERRITE_HAS_AVX2_VECTOR)
+
+// xsimd does what is the same in all its versions: memory, + - * /. The other operations are intrinsics: its
+// negation, comparisons of NaN, min, max and rounding have changed between versions, and its masks differ
+// from 8 to 9.
+template <>
+struct Vector<Avx2> {
+    using Batch = xsimd::batch<float, xsimd::fma3<xsimd::avx2>>;
+    static constexpr std::size_t width = 8;
+    static_assert(Batch::size == width);
+
+    struct Mask {
+        __m256 value;
+
+        FERRITE_INLINE friend Mask operator&(Mask a, Mask b) { return {_mm256_and_ps(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator!(Mask a) {
+            return {_mm256_xor_ps(a.value, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))};
+        }
+    };
+
+    struct Int {
+        __m256i value;
+
+        FERRITE_INLINE static Int broadcast(std::int32_t value) { return {_mm256_set1_epi32(value)}; }
+        FERRITE_INLINE friend Int operator+(Int a, Int b) { return {_mm256_add_epi32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator-(Int a, Int b) { return {_mm256_sub_epi32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator&(Int a, Int b) { return {_mm256_and_si256(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator|(Int a, Int b) { return {_mm256_or_si256(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator^(Int a, Int b) { return {_mm256_xor_si256(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator==(Int a, Int b) {
+            return {_mm256_castsi256_ps(_mm256_cmpeq_epi32(a.value, b.value))};
+        }
+        FERRITE_INLINE friend Mask operator>(Int a, Int b) {
+            return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(a.value, b.value))};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_left(Int a) {
+            return {_mm256_slli_epi32(a.value, count)};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_logical(Int a) {
+            return {_mm256_srli_epi32(a.value, count)};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_arithmetic(Int a) {
+            return {_mm256_srai_epi32(a.value, count)};
+        }
+    };
+
+    Batch value;
+
+    FERRITE_INLINE static Vector load(const float* p) { return {Batch::load_unaligned(p)}; }
+    // The branch disappears where n is a constant; vmaskmov costs several times a plain move, the store most
+    // of all.
+    FERRITE_INLINE static Vector load_partial(const float* p, std::size_t n) {
+        if (n == width) return load(p);
+        return {Batch(_mm256_maskload_ps(p, first_bits(n)))};
+    }
+    FERRITE_INLINE static Vector broadcast(float value) { return {Batch(_mm256_set1_ps(value))}; }
+    FERRITE_INLINE static Vector zero() { return {Batch(_mm256_setzero_ps())}; }
+    FERRITE_INLINE static Mask first(std::size_t n) { return {_mm256_castsi256_ps(first_bits(n))}; }
+    FERRITE_INLINE void store(float* p) const { value.store_unaligned(p); }
+    FERRITE_INLINE void store_partial(float* p, std::size_t n) const {
+        if (n == width) return store(p);
+        _mm256_maskstore_ps(p, first_bits(n), value.data);
+    }
+
+    FERRITE_INLINE friend Vector operator+(Vector a, Vector b) { return {a.value + b.value}; }
+    FERRITE_INLINE friend Vector operator-(Vector a, Vector b) { return {a.value - b.value}; }
+    FERRITE_INLINE friend Vector operator*(Vector a, Vector b) { return {a.value * b.value}; }
+    FERRITE_INLINE friend Vector operator/(Vector a, Vector b) { return {a.value / b.value}; }
+    FERRITE_INLINE friend Vector operator-(Vector a) {
+        return {Batch(_mm256_xor_ps(a.value.data, _mm256_set1_ps(-0.0f)))};
+    }
+    FERRITE_INLINE friend Vector fma(Vector a, Vector b, Vector c) {
+        return {Batch(_mm256_fmadd_ps(a.value.data, b.value.data, c.value.data))};
+    }
+    FERRITE_INLINE friend Vector sqrt(Vector a) { return {Batch(_mm256_sqrt_ps(a.value.data))}; }
+    FERRITE_INLINE friend Vector abs(Vector a) {
+        return {Batch(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.value.data))};
+    }
+    FERRITE_INLINE friend Vector copysign(Vector a, Vector b) {
+        const __m256 sign = _mm256_set1_ps(-0.0f);
+        return {Batch(_mm256_or_ps(_mm256_andnot_ps(sign, a.value.data), _mm256_and_ps(sign, b.value.data)))};
+    }
+    FERRITE_INLINE friend Vector min(Vector a, Vector b) {
+        return {Batch(_mm256_min_ps(a.value.data, b.value.data))};
+    }
+    FERRITE_INLINE friend Vector max(Vector a, Vector b) {
+        return {Batch(_mm256_max_ps(a.value.data, b.value.data))};
+    }
+
+    FERRITE_INLINE friend Mask operator<(Vector a, Vector b) {
+        return {_mm256_cmp_ps(a.value.data, b.value.data, _CMP_LT_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator<=(Vector a, Vector b) {
+        return {_mm256_cmp_ps(a.value.data, b.value.data, _CMP_LE_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator>(Vector a, Vector b) {
+        return {_mm256_cmp_ps(a.value.data, b.value.data, _CMP_GT_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) {
+        return {_mm256_cmp_ps(a.value.data, b.value.data, _CMP_GE_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator==(Vector a, Vector b) {
+        return {_mm256_cmp_ps(a.value.data, b.value.data, _CMP_EQ_OQ)};
+    }
+    FERRITE_INLINE friend Vector select(Mask m, Vector a, Vector b) {
+        return {Batch(_mm256_blendv_ps(b.value.data, a.value.data, m.value))};
+    }
+
+    FERRITE_INLINE friend Int bits(Vector a) { return {_mm256_castps_si256(a.value.data)}; }
+    FERRITE_INLINE friend Vector from_bits(Int a) { return {Batch(_mm256_castsi256_ps(a.value))}; }
+    FERRITE_INLINE friend Vector to_float(Int a) { return {Batch(_mm256_cvtepi32_ps(a.value))}; }
+    FERRITE_INLINE friend Int round_to_int(Vector a) { return {_mm256_cvtps_epi32(a.value.data)}; }
+
+    FERRITE_INLINE friend float reduce_add(Vector a) {
+        const __m128 four =
+            _mm_add_ps(_mm256_castps256_ps128(a.value.data), _mm256_extractf128_ps(a.value.data, 1));
+        const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    }
+    FERRITE_INLINE friend float reduce_max(Vector a) {
+        const __m128 four =
+            _mm_max_ps(_mm256_castps256_ps128(a.value.data), _mm256_extractf128_ps(a.value.data, 1));
+        const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+    }
+
+  private:
+    FERRITE_INLINE static __m256i first_bits(std::size_t n) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones_then_zeros + (width - n)));
+    }
+    static constexpr std::int32_t ones_then_zeros[2 * width] = {-1, -1, -1, -1, -1, -1, -1, -1};
+};
+
+#endif
+
+#if defined(FERRITE_HAS_AVX512_VECTOR)
+
+// GCC 12 builds its own AVX-512 intrinsics on a deliberately uninitialised register and warns of it.
+#if !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+// As above; in addition xsimd's fma for AVX-512 is a multiplication and an addition before version 11.
+template <>
+struct Vector<Avx512> {
+    using Batch = xsimd::batch<float, xsimd::avx512bw>;
+    static constexpr std::size_t width = 16;
+    static_assert(Batch::size == width);
+
+    struct Mask {
+        __mmask16 value;
+
+        FERRITE_INLINE friend Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator!(Mask a) { return {_knot_mask16(a.value)}; }
+    };
+
+    struct Int {
+        __m512i value;
+
+        FERRITE_INLINE static Int broadcast(std::int32_t value) { return {_mm512_set1_epi32(value)}; }
+        FERRITE_INLINE friend Int operator+(Int a, Int b) { return {_mm512_add_epi32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator-(Int a, Int b) { return {_mm512_sub_epi32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator&(Int a, Int b) { return {_mm512_and_si512(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator|(Int a, Int b) { return {_mm512_or_si512(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator^(Int a, Int b) { return {_mm512_xor_si512(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator==(Int a, Int b) {
+            return {_mm512_cmpeq_epi32_mask(a.value, b.value)};
+        }
+        FERRITE_INLINE friend Mask operator>(Int a, Int b) {
+            return {_mm512_cmpgt_epi32_mask(a.value, b.value)};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_left(Int a) {
+            return {_mm512_slli_epi32(a.value, count)};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_logical(Int a) {
+            return {_mm512_srli_epi32(a.value, count)};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_arithmetic(Int a) {
+            return {_mm512_srai_epi32(a.value, count)};
+        }
+    };
+
+    Batch value;
+
+    FERRITE_INLINE static Vector load(const float* p) { return {Batch::load_unaligned(p)}; }
+    FERRITE_INLINE static Vector load_partial(const float* p, std::size_t n) {
+        if (n == width) return load(p);
+        return {Batch(_mm512_maskz_loadu_ps(first(n).value, p))};
+    }
+    FERRITE_INLINE static Vector broadcast(float value) { return {Batch(_mm512_set1_ps(value))}; }
+    FERRITE_INLINE static Vector zero() { return {Batch(_mm512_setzero_ps())}; }
+    FERRITE_INLINE static Mask first(std::size_t n) { return {static_cast<__mmask16>((1u << n) - 1u)}; }
+    FERRITE_INLINE void store(float* p) const { value.store_unaligned(p); }
+    FERRITE_INLINE void store_partial(float* p, std::size_t n) const {
+        if (n == width) return store(p);
+        _mm512_mask_storeu_ps(p, first(n).value, value.data);
+    }
+
+    FERRITE_INLINE friend Vector operator+(Vector a, Vector b) { return {a.value + b.value}; }
+    FERRITE_INLINE friend Vector operator-(Vector a, Vector b) { return {a.value - b.value}; }
+    FERRITE_INLINE friend Vector operator*(Vector a, Vector b) { return {a.value * b.value}; }
+    FERRITE_INLINE friend Vector operator/(Vector a, Vector b) { return {a.value / b.value}; }
+    FERRITE_INLINE friend Vector operator-(Vector a) {
+        return {Batch(_mm512_xor_ps(a.value.data, _mm512_set1_ps(-0.0f)))};
+    }
+    FERRITE_INLINE friend Vector fma(Vector a, Vector b, Vector c) {
+        return {Batch(_mm512_fmadd_ps(a.value.data, b.value.data, c.value.data))};
+    }
+    FERRITE_INLINE friend Vector sqrt(Vector a) { return {Batch(_mm512_sqrt_ps(a.value.data))}; }
+    FERRITE_INLINE friend Vector abs(Vector a) {
+        return {Batch(_mm512_andnot_ps(_mm512_set1_ps(-0.0f), a.value.data))};
+    }
+    FERRITE_INLINE friend Vector copysign(Vector a, Vector b) {
+        const __m512 sign = _mm512_set1_ps(-0.0f);
+        return {Batch(_mm512_or_ps(_mm512_andnot_ps(sign, a.value.data), _mm512_and_ps(sign, b.value.data)))};
+    }
+    FERRITE_INLINE friend Vector min(Vector a, Vector b) {
+        return {Batch(_mm512_min_ps(a.value.data, b.value.data))};
+    }
+    FERRITE_INLINE friend Vector max(Vector a, Vector b) {
+        return {Batch(_mm512_max_ps(a.value.data, b.value.data))};
+    }
+
+    FERRITE_INLINE friend Mask operator<(Vector a, Vector b) {
+        return {_mm512_cmp_ps_mask(a.value.data, b.value.data, _CMP_LT_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator<=(Vector a, Vector b) {
+        return {_mm512_cmp_ps_mask(a.value.data, b.value.data, _CMP_LE_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator>(Vector a, Vector b) {
+        return {_mm512_cmp_ps_mask(a.value.data, b.value.data, _CMP_GT_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) {
+        return {_mm512_cmp_ps_mask(a.value.data, b.value.data, _CMP_GE_OQ)};
+    }
+    FERRITE_INLINE friend Mask operator==(Vector a, Vector b) {
+        return {_mm512_cmp_ps_mask(a.value.data, b.value.data, _CMP_EQ_OQ)};
+    }
+    FERRITE_INLINE friend Vector select(Mask m, Vector a, Vector b) {
+        return {Batch(_mm512_mask_blend_ps(m.value, b.value.data, a.value.data))};
+    }
+
+    FERRITE_INLINE friend Int bits(Vector a) { return {_mm512_castps_si512(a.value.data)}; }
+    FERRITE_INLINE friend Vector from_bits(Int a) { return {Batch(_mm512_castsi512_ps(a.value))}; }
+    FERRITE_INLINE friend Vector to_float(Int a) { return {Batch(_mm512_cvtepi32_ps(a.value))}; }
+    FERRITE_INLINE friend Int round_to_int(Vector a) { return {_mm512_cvtps_epi32(a.value.data)}; }
+
+    FERRITE_INLINE friend float reduce_add(Vector a) {
+        const __m256 eight =
+            _mm256_add_ps(_mm512_castps512_ps256(a.value.data), _mm512_extractf32x8_ps(a.value.data, 1));
+        const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+        const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    }
+    FERRITE_INLINE friend float reduce_max(Vector a) {
+        const __m256 eight =
+            _mm256_max_ps(_mm512_castps512_ps256(a.value.data), _mm512_extractf32x8_ps(a.value.data, 1));
+        const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+        const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+    }
+};
+
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#endif
+
+/// The 16 virtual lanes of a reduction over an array: element i belongs to lane i % 16, a lane takes its
+/// elements in ascending order, and the lanes are combined as l[i] op l[i + 8], then + 4, + 2, + 1. So a sum
+/// does not depend on V::width.
+///
+///     auto sum = Lanes16<V>::broadcast(0.0f);
+///     sum.fold(n, [&](V lane, std::size_t i, std::size_t count) FERRITE_INLINE_LAMBDA {
+///         return lane + exp(V::load_partial(x + i, count) - largest);
+///     });
+///     float total = reduce_add(sum);
+template <class V>
+struct Lanes16 {
+    static constexpr std::size_t parts = 16 / V::width;
+    static_assert(parts * V::width == 16);
+
+    V part[parts];
+
+    /// All lanes start from `identity`: 0 for a sum, -infinity for a maximum.
+    FERRITE_INLINE static Lanes16 broadcast(float identity) {
+        Lanes16 result;
+        for (std::size_t p = 0; p < parts; ++p) result.part[p] = V::broadcast(identity);
+        return result;
+    }
+
+    /// lanes = step(lanes, i, count) for the elements i .. i + count - 1, count <= V::width; what `step`
+    /// answers in lanes from `count` on is ignored. In the long loop count is the constant V::width, so the
+    /// partial memory operations in `step` become full ones.
+    template <class Step>
+    FERRITE_INLINE void fold(std::size_t n, Step step) {
+        std::size_t i = 0;
+        for (; i + 16 <= n; i += 16) {
+            for (std::size_t p = 0; p < parts; ++p) {
+                part[p] = step(part[p], i + p * V::width, V::width);
+            }
+        }
+        for (std::size_t p = 0; p < parts && i < n; ++p, i += V::width) {
+            const std::size_t count = n - i < V::width ? n - i : V::width;
+            part[p] = select(V::first(count), step(part[p], i, count), part[p]);
+        }
+    }
+
+    /// lane += x[i]
+    FERRITE_INLINE void add(const float* x, std::size_t n) {
+        fold(n, [x](V lane, std::size_t i, std::size_t count)
+                    FERRITE_INLINE_LAMBDA { return lane + V::load_partial(x + i, count); });
+    }
+    /// lane = fma(x[i], x[i], lane)
+    FERRITE_INLINE void add_squares(const float* x, std::size_t n) {
+        fold(n, [x](V lane, std::size_t i, std::size_t count) FERRITE_INLINE_LAMBDA {
+            const V value = V::load_partial(x + i, count);
+            return fma(value, value, lane);
+        });
+    }
+    /// lane = fma(x[i], y[i], lane)
+    FERRITE_INLINE void add_products(const float* x, const float* y, std::size_t n) {
+        fold(n, [x, y](V lane, std::size_t i, std::size_t count) FERRITE_INLINE_LAMBDA {
+            return fma(V::load_partial(x + i, count), V::load_partial(y + i, count), lane);
+        });
+    }
+    /// lane = max(lane, x[i]): a NaN replaces the lane and the element after it replaces the NaN, so NaN is
+    /// not reliably carried to the result.
+    FERRITE_INLINE void max_of(const float* x, std::size_t n) {
+        fold(n, [x](V lane, std::size_t i, std::size_t count)
+                    FERRITE_INLINE_LAMBDA { return max(lane, V::load_partial(x + i, count)); });
+    }
+
+    FERRITE_INLINE friend float reduce_add(Lanes16 lanes) {
+        for (std::size_t half = parts / 2; half > 0; half /= 2) {
+            for (std::size_t p = 0; p < half; ++p) lanes.part[p] = lanes.part[p] + lanes.part[p + half];
+        }
+        return reduce_add(lanes.part[0]);
+    }
+    FERRITE_INLINE friend float reduce_max(Lanes16 lanes) {
+        for (std::size_t half = parts / 2; half > 0; half /= 2) {
+            for (std::size_t p = 0; p < half; ++p) lanes.part[p] = max(lanes.part[p], lanes.part[p + half]);
+        }
+        return reduce_max(lanes.part[0]);
+    }
+};
+
+}  // namespace ferrite::simd

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Tensor: a pointer and a Shape, never the owner. Includes shape.hpp.
+#pragma once
+
+#include <ferrite/shape.hpp>
+
+#include <span>
+#include <type_traits>
+
+namespace ferrite {
+
+/// A dense row-major view of floats; `T` is float or const float. Copying copies the view.
+template <class T>
+    requires std::same_as<std::remove_const_t<T>, float>
+class BasicTensor {
+  public:
+    constexpr BasicTensor() noexcept = default;
+    constexpr BasicTensor(T* data, Shape shape) noexcept : data_(data), shape_(shape) {}
+    /// A tensor of floats is also a tensor of const floats.
+    constexpr BasicTensor(const BasicTensor<std::remove_const_t<T>>& other) noexcept
+        requires std::is_const_v<T>
+        : data_(other.data()), shape_(other.shape()) {}
+
+    [[nodiscard]] constexpr T* data() const noexcept { return data_; }
+    [[nodiscard]] constexpr Shape shape() const noexcept { return shape_; }
+    [[nodiscard]] constexpr std::uint32_t elements() const noexcept { return shape_.elements(); }
+    [[nodiscard]] constexpr std::span<T> flat() const noexcept { return {data_, shape_.elements()}; }
+    /// The element at row i, column j of a matrix; asserts rank 2 and the ranges.
+    [[nodiscard]] constexpr T& operator()(std::uint32_t i, std::uint32_t j) const noexcept {
+        FERRITE_ASSERT(shape_.rank == 2 && i < shape_[0] && j < shape_[1]);
+        return data_[static_cast<std::size_t>(i) * shape_[1] + j];
+    }
+
+  private:
+    T* data_ = nullptr;
+    Shape shape_{};
+};
+
+using Tensor = BasicTensor<float>;
+using ConstTensor = BasicTensor<const float>;
+
+}  // namespace ferrite

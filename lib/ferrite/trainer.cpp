@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+// The executor and what the sessions do with it.
+#include <ferrite/trainer.hpp>
+
+namespace ferrite {
+
+#if defined(__GNUC__)
+[[gnu::weak]]
+#endif
+void assertion_failed(const char*) noexcept {
+    __builtin_trap();
+}
+
+namespace {
+
+struct Memory {
+    std::byte* arena;
+    const std::byte* parameters;  // null: in the arena
+    const float* input;
+};
+
+float* address(const ProgramView& program, const Memory& memory, BufferId id) noexcept {
+    if (id == no_buffer) return nullptr;
+    const Buffer& buffer = program.buffers[id];
+    if (buffer.region == Region::input) return const_cast<float*>(memory.input);
+    // Inference steps only read parameters.
+    std::byte* base = buffer.region == Region::parameters && memory.parameters
+                          ? const_cast<std::byte*>(memory.parameters)
+                          : memory.arena;
+    return reinterpret_cast<float*>(base + program.offset(buffer));
+}
+
+void execute(const ProgramView& program, const Memory& memory, std::size_t first, std::size_t last, Pass& pass,
+             const Observer* observer) noexcept {
+    for (std::size_t i = first; i < last; ++i) {
+        const Step& step = program.steps[i];
+        Call call;
+        call.step = &step;
+        call.pass = &pass;
+        for (std::size_t k = 0; k < std::size(step.operand); ++k)
+            call.operand[k] = address(program, memory, step.operand[k]);
+        if (observer && observer->before) observer->before(observer->context, i);
+        step.run(call);
+        if (observer && observer->after) observer->after(observer->context, i);
+    }
+}
+
+std::uint32_t rows_of(const ProgramView& program, std::span<const float> inputs) noexcept {
+    const std::size_t width = program.totals->input.elements();
+    FERRITE_ASSERT(inputs.size() % width == 0);
+    const std::size_t rows = inputs.size() / width;
+    FERRITE_ASSERT(rows >= 1 && rows <= program.totals->batch);
+    return static_cast<std::uint32_t>(rows < program.totals->batch ? rows : program.totals->batch);
+}
+
+bool aligned(const std::byte* p) noexcept { return reinterpret_cast<std::uintptr_t>(p) % buffer_alignment == 0; }
+
+void clear(std::byte* first, std::size_t bytes) noexcept {
+    if (bytes != 0) std::memset(first, 0, bytes);
+}
+
+}  // namespace
+
+std::uint32_t argmax(std::span<const float> row) noexcept {
+    std::uint32_t best = 0;
+    for (std::uint32_t i = 1; i < row.size(); ++i)
+        if (row[i] > row[best]) best = i;
+    return best;
+}
+
+Result<TrainingSession> TrainingSession::bind(ProgramView program, const Training& recipe,
+                                              std::span<std::byte> arena) noexcept {
+    if (program.totals == nullptr || program.totals->status != Status::ok || !program.totals->training)
+        return Status::empty_model;
+    if (arena.size() < program.totals->arena_bytes) return Status::arena_too_small;
+    if (!aligned(arena.data())) return Status::misaligned;
+    TrainingSession session;
+    session.program_ = program;
+    session.recipe_ = &recipe;
+    session.arena_ = arena.data();
+    session.learning_rate_ = recipe.optimizer.learning_rate;
+    session.weight_decay_ = recipe.weight_decay;
+    return session;
+}
+
+void TrainingSession::initialize(Seed seed) noexcept {
+    const Totals& totals = *program_.totals;
+    for (std::size_t region = 0; region < 3; ++region)
+        clear(arena_ + totals.region_offset[region], totals.region_bytes[region]);
+    for (std::size_t i = 0; i < parameter_count(); ++i) {
+        const Parameter& p = program_.parameters[i];
+        fill(parameter(i), p.initializer, p.fan_in, Random(seed, i));
+    }
+    iteration_ = 0;
+}
+
+float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept {
+    const Optimizer& optimizer = recipe_->optimizer;
+    const float rate = learning_rate_ * recipe_->schedule.factor(iteration_);
+    ++iteration_;
+    optimizer.prepare(optimizer, rate, iteration_, pass.others);
+    if (recipe_->clip_value > 0) pass.others.clip = recipe_->clip_value;
+    pass.weights = pass.others;
+    pass.weights.weight_decay = optimizer.decoupled_weight_decay ? rate * weight_decay_ : weight_decay_;
+    pass.clip_norm = recipe_->clip_norm;
+    const Totals& totals = *program_.totals;
+    const std::size_t end = totals.link_step == no_step ? program_.steps.size() : totals.link_step;
+    execute(program_, {arena_, nullptr, inputs.data()}, 0, end, pass, observer_);
+    return floats(totals.loss_buffer)[0];
+}
+
+float TrainingSession::step(std::span<const float> inputs, std::span<const Label> labels) noexcept {
+    Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data()};
+    FERRITE_ASSERT(recipe_->loss.labels && labels.size() >= pass.rows);
+    return train(pass, inputs);
+}
+
+float TrainingSession::step(std::span<const float> inputs, std::span<const float> targets) noexcept {
+    Pass pass{.rows = rows_of(program_, inputs), .targets = targets.data()};
+    FERRITE_ASSERT(!recipe_->loss.labels);
+    FERRITE_ASSERT(targets.size() >= std::size_t{pass.rows} * program_.totals->output.elements());
+    return train(pass, inputs);
+}
+
+std::span<const float> TrainingSession::predict(std::span<const float> inputs) noexcept {
+    const Totals& totals = *program_.totals;
+    Pass pass{.rows = rows_of(program_, inputs)};
+    const Memory memory{arena_, nullptr, inputs.data()};
+    execute(program_, memory, 0, totals.forward_steps, pass, observer_);
+    if (totals.link_step != no_step)
+        execute(program_, memory, totals.link_step, std::size_t{totals.link_step} + 1, pass, observer_);
+    return {address(program_, memory, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
+}
+
+Evaluation TrainingSession::evaluate(std::span<const float> inputs, std::span<const Label> labels) noexcept {
+    const Totals& totals = *program_.totals;
+    Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data()};
+    FERRITE_ASSERT(recipe_->loss.labels && labels.size() >= pass.rows);
+    const Memory memory{arena_, nullptr, inputs.data()};
+    execute(program_, memory, 0, totals.forward_steps, pass, observer_);
+    const std::size_t outputs = totals.output.elements();
+    const float* z = address(program_, memory, totals.output_buffer);
+    Evaluation result;
+    for (std::size_t r = 0; r < pass.rows; ++r)
+        if (argmax({z + r * outputs, outputs}) == labels[r]) ++result.correct;
+    execute(program_, memory, totals.forward_steps, std::size_t{totals.forward_steps} + 1, pass, observer_);
+    result.loss = floats(totals.loss_buffer)[0];
+    return result;
+}
+
+std::span<float> TrainingSession::floats(BufferId id) const noexcept {
+    if (id == no_buffer) return {};
+    return {address(program_, {arena_, nullptr, nullptr}, id), program_.buffers[id].bytes / sizeof(float)};
+}
+std::span<float> TrainingSession::parameter(std::size_t i) const noexcept {
+    return floats(program_.parameters[i].value);
+}
+std::span<float> TrainingSession::gradient(std::size_t i) const noexcept {
+    return floats(program_.parameters[i].gradient);
+}
+std::span<float> TrainingSession::state(std::size_t i, std::size_t slot) const noexcept {
+    FERRITE_ASSERT(slot < 2);
+    return floats(program_.parameters[i].state[slot]);
+}
+std::span<const std::byte> TrainingSession::parameters() const noexcept {
+    return {arena_ + program_.totals->region_offset[0], program_.totals->region_bytes[0]};
+}
+
+float TrainingSession::penalty() const noexcept {
+    float sum = 0;
+    for (std::size_t i = 0; i < parameter_count(); ++i) {
+        if (!program_.parameters[i].decays) continue;
+        float squares = 0;
+        kernels::sum_of_squares({.x = parameter(i).data(), .size = parameter(i).size(), .result = &squares});
+        sum += squares;
+    }
+    return 0.5f * weight_decay_ * sum;
+}
+
+Result<InferenceSession> InferenceSession::bind(ProgramView program, std::span<const std::byte> parameters,
+                                                std::span<std::byte> arena) noexcept {
+    if (program.totals == nullptr || program.totals->status != Status::ok || program.totals->training)
+        return Status::empty_model;
+    if (parameters.size() < program.totals->region_bytes[0]) return Status::buffer_too_small;
+    if (arena.size() < program.totals->arena_bytes) return Status::arena_too_small;
+    if (!aligned(arena.data()) || !aligned(parameters.data())) return Status::misaligned;
+    InferenceSession session;
+    session.program_ = program;
+    session.parameters_ = parameters.data();
+    session.arena_ = arena.data();
+    return session;
+}
+
+std::span<const float> InferenceSession::predict(std::span<const float> inputs) noexcept {
+    const Totals& totals = *program_.totals;
+    Pass pass{.rows = rows_of(program_, inputs)};
+    const Memory memory{arena_, parameters_, inputs.data()};
+    execute(program_, memory, 0, program_.steps.size(), pass, observer_);
+    return {address(program_, memory, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
+}
+
+}  // namespace ferrite

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT
+// Programs bound to memory: Trainer and Predictor for models known at compile time, TrainingSession and
+// InferenceSession for any program. Includes program.hpp.
+#pragma once
+
+#include <ferrite/program.hpp>
+
+namespace ferrite {
+
+/// Is told about every step of a program as it runs.
+struct Observer {
+    void* context = nullptr;
+    void (*before)(void* context, std::size_t step) = nullptr;
+    void (*after)(void* context, std::size_t step) = nullptr;
+};
+
+/// What a batch says about a model.
+struct Evaluation {
+    float loss = 0;             ///< mean over the batch
+    std::uint32_t correct = 0;  ///< samples whose largest output is at their label (the first one, if several are)
+};
+
+/// A training program bound to an arena. Copies refer to the same memory; nothing is owned.
+class TrainingSession {
+  public:
+    TrainingSession() noexcept = default;
+
+    /// Binds a training program to `arena`. Both and `recipe` must outlive the session; `recipe` is the one that the
+    /// program was compiled with. arena_too_small: the arena has fewer than arena_bytes bytes; misaligned: it does
+    /// not start at a multiple of buffer_alignment. Does not touch the memory: call initialize() or load parameters.
+    [[nodiscard]] static Result<TrainingSession> bind(ProgramView program, const Training& recipe,
+                                                      std::span<std::byte> arena) noexcept;
+
+    /// Gives every parameter its start value and the optimizer its zero state; iteration 0. Parameter p (counted over
+    /// the model) takes stream p of the seed.
+    void initialize(Seed seed) noexcept;
+
+    /// One iteration on rows = inputs.size() / I samples, 1 <= rows <= batch: forward, loss, backward, update.
+    /// inputs: (rows, I); labels: (rows). Returns the mean loss over the rows before the update (without penalties).
+    float step(std::span<const float> inputs, std::span<const Label> labels) noexcept;
+    /// The same for losses that compare with values: targets (rows, O).
+    float step(std::span<const float> inputs, std::span<const float> targets) noexcept;
+
+    /// The output for 1 <= rows <= batch samples, as probabilities if the loss has them: (rows, O) in the arena, valid
+    /// until the next call.
+    [[nodiscard]] std::span<const float> predict(std::span<const float> inputs) noexcept;
+
+    /// Loss and hits of a batch; nothing is learned.
+    [[nodiscard]] Evaluation evaluate(std::span<const float> inputs, std::span<const Label> labels) noexcept;
+
+    [[nodiscard]] const ProgramView& program() const noexcept { return program_; }
+    [[nodiscard]] std::size_t parameter_count() const noexcept { return program_.parameters.size(); }
+    /// Parameter array i in the order of the layers, W before b.
+    [[nodiscard]] std::span<float> parameter(std::size_t i) const noexcept;
+    /// Its gradient of the last step; empty unless gradients are stored.
+    [[nodiscard]] std::span<float> gradient(std::size_t i) const noexcept;
+    /// Slot 0 or 1 of its optimizer state; empty if the optimizer has no such slot.
+    [[nodiscard]] std::span<float> state(std::size_t i, std::size_t slot) const noexcept;
+    /// The parameter region: what an InferenceSession of the same model runs from.
+    [[nodiscard]] std::span<const std::byte> parameters() const noexcept;
+    /// (lambda / 2) sum of W^2 over all weights: what weight decay adds to the loss.
+    [[nodiscard]] float penalty() const noexcept;
+
+    /// Iterations done since initialize().
+    [[nodiscard]] std::uint32_t iteration() const noexcept { return iteration_; }
+    void set_iteration(std::uint32_t iteration) noexcept { iteration_ = iteration; }
+    [[nodiscard]] float learning_rate() const noexcept { return learning_rate_; }
+    /// From the next step on; the schedule multiplies it.
+    void set_learning_rate(float learning_rate) noexcept { learning_rate_ = learning_rate; }
+    [[nodiscard]] float weight_decay() const noexcept { return weight_decay_; }
+    void set_weight_decay(float weight_decay) noexcept { weight_decay_ = weight_decay; }
+    /// Null: nobody. `observer` must outlive the session.
+    void observe(const Observer* observer) noexcept { observer_ = observer; }
+
+  private:
+    float train(Pass& pass, std::span<const float> inputs) noexcept;
+    [[nodiscard]] std::span<float> floats(BufferId id) const noexcept;
+
+    ProgramView program_{};
+    const Training* recipe_ = nullptr;
+    std::byte* arena_ = nullptr;
+    const Observer* observer_ = nullptr;
+    std::uint32_t iteration_ = 0;
+    float learning_rate_ = 0;
+    float weight_decay_ = 0;
+};
+
+/// An inference program bound to an arena and to parameters, which may lie in constant memory.
+class InferenceSession {
+  public:
+    InferenceSession() noexcept = default;
+
+    /// `parameters`: the parameter region of the model, buffer_alignment-aligned. buffer_too_small, arena_too_small,
+    /// misaligned: nothing is bound.
+    [[nodiscard]] static Result<InferenceSession> bind(ProgramView program, std::span<const std::byte> parameters,
+                                                       std::span<std::byte> arena) noexcept;
+
+    /// The output for 1 <= rows <= batch samples: (rows, O) in the arena, valid until the next call.
+    [[nodiscard]] std::span<const float> predict(std::span<const float> inputs) noexcept;
+
+    [[nodiscard]] const ProgramView& program() const noexcept { return program_; }
+    void observe(const Observer* observer) noexcept { observer_ = observer; }
+
+  private:
+    ProgramView program_{};
+    const std::byte* parameters_ = nullptr;
+    std::byte* arena_ = nullptr;
+    const Observer* observer_ = nullptr;
+};
+
+/// The index of the largest element, the first one if several are; 0 for an empty row and for a row of NaN.
+[[nodiscard]] std::uint32_t argmax(std::span<const float> row) noexcept;
+
+namespace trainer_detail {
+/// Turns a failed compilation into a message that names the reason.
+template <Status status>
+constexpr bool explain() {
+    static_assert(status != Status::shape_mismatch, "a layer cannot take the shape that comes to it");
+    static_assert(status != Status::empty_model, "the model has no layers, or an input or a batch without elements");
+    static_assert(status != Status::too_large, "a buffer or the arena passes 4 GiB");
+    static_assert(status != Status::too_many_steps, "the program's tables are full");
+    static_assert(status != Status::invalid_hyperparameter, "a hyperparameter is not finite or out of its range");
+    static_assert(status != Status::invalid_loss, "the loss does not go with the last layer");
+    static_assert(status != Status::needs_stored_gradients, "clipping by the global norm needs stored gradients");
+    static_assert(status != Status::nothing_to_train, "every layer is frozen or has no parameters");
+    static_assert(status != Status::overlapping_buffers, "two live buffers overlap");
+    return status == Status::ok;
+}
+
+template <const auto& model, const auto& recipe>
+struct Compiled {
+    static constexpr auto wide = compile(model, recipe);
+    static_assert(explain<wide.status>());
+    static constexpr auto program = shrink<wide.steps, wide.buffers, wide.parameter_arrays>(wide);
+};
+}  // namespace trainer_detail
+
+/// A model in training, arena included: put it in .bss and the linker map shows every byte. `model` and `recipe` are
+/// constexpr objects with static storage. Not copyable; the calls are those of TrainingSession.
+template <const auto& model, const auto& recipe>
+class Trainer {
+  public:
+    static constexpr const auto& program = trainer_detail::Compiled<model, recipe>::program;
+    /// Bytes of parameters, optimizer state, gradients, activations and scratch.
+    static constexpr std::size_t arena_bytes = program.arena_bytes;
+
+    Trainer() noexcept { bind(); }
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
+
+    void initialize(Seed seed) noexcept { session_.initialize(seed); }
+    float step(std::span<const float> inputs, std::span<const Label> labels) noexcept {
+        return session_.step(inputs, labels);
+    }
+    float step(std::span<const float> inputs, std::span<const float> targets) noexcept {
+        return session_.step(inputs, targets);
+    }
+    [[nodiscard]] std::span<const float> predict(std::span<const float> inputs) noexcept {
+        return session_.predict(inputs);
+    }
+    [[nodiscard]] Evaluation evaluate(std::span<const float> inputs, std::span<const Label> labels) noexcept {
+        return session_.evaluate(inputs, labels);
+    }
+    /// Everything else that a session can do.
+    [[nodiscard]] TrainingSession& session() noexcept { return session_; }
+
+  private:
+    void bind() noexcept {
+        const auto bound = TrainingSession::bind(program.view(), recipe, arena_);
+        FERRITE_ASSERT(bound.ok());
+        session_ = bound.value();
+    }
+    alignas(buffer_alignment) std::byte arena_[arena_bytes];
+    TrainingSession session_;
+};
+
+/// A model in use, arena included; the parameters stay where they are, for example in flash.
+template <const auto& model, const auto& recipe>
+class Predictor {
+  public:
+    static constexpr const auto& program = trainer_detail::Compiled<model, recipe>::program;
+    static constexpr std::size_t arena_bytes = program.arena_bytes;
+    /// Bytes of the parameter region.
+    static constexpr std::size_t parameter_bytes = program.region_bytes[0];
+
+    Predictor() noexcept = default;
+    Predictor(const Predictor&) = delete;
+    Predictor& operator=(const Predictor&) = delete;
+
+    /// Uses `parameters` in place: the parameter region of the same model. Before the first predict().
+    Status use(std::span<const std::byte> parameters) noexcept {
+        const auto bound = InferenceSession::bind(program.view(), parameters, arena_);
+        if (bound.ok()) session_ = bound.value();
+        return bound.status();
+    }
+    [[nodiscard]] std::span<const float> predict(std::span<const float> inputs) noexcept {
+        return session_.predict(inputs);
+    }
+    [[nodiscard]] InferenceSession& session() noexcept { return session_; }
+
+  private:
+    alignas(buffer_alignment) std::byte arena_[arena_bytes];
+    InferenceSession session_;
+};
+
+}  // namespace ferrite

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+# Compiles SOURCE as it stands, which must work, and with FERRITE_VIOLATION, which must fail with the expected words.
+separate_arguments(COMPILE UNIX_COMMAND "${COMPILE}")
+list(TRANSFORM INCLUDES PREPEND -I)
+list(TRANSFORM DEFINITIONS PREPEND -D)
+list(APPEND COMPILE ${INCLUDES} ${DEFINITIONS} -c -o ${OBJECT} ${SOURCE})
+set(ENV{LC_ALL} C)
+
+file(STRINGS ${SOURCE} words REGEX "^// expect: ")
+string(REGEX REPLACE "^// expect: *" "" words "${words}")
+if(words STREQUAL "")
+    message(FATAL_ERROR "${SOURCE} has no line `// expect: words`")
+endif()
+
+execute_process(COMMAND ${COMPILE} RESULT_VARIABLE result ERROR_VARIABLE errors)
+if(NOT result EQUAL 0)
+    message(FATAL_ERROR "It does not compile even without FERRITE_VIOLATION:\n${errors}")
+endif()
+execute_process(COMMAND ${COMPILE} -DFERRITE_VIOLATION RESULT_VARIABLE result ERROR_VARIABLE errors)
+if(result EQUAL 0)
+    message(FATAL_ERROR "It compiles with FERRITE_VIOLATION; expected an error with: ${words}")
+endif()
+string(FIND "${errors}" "${words}" position)
+if(position EQUAL -1)
+    message(FATAL_ERROR "The errors do not hold the words: ${words}\n${errors}")
+endif()
