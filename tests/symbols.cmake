@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
 # cmake -D NM=nm -P symbols.cmake -- ARCHIVE [PATTERN...]
+# cmake -D NM=nm -D ISA_OBJECTS=ON -P symbols.cmake -- OBJECT...
 # Reads the symbols of a static library and fails on
 #   - an undefined symbol that the library itself does not define, unless it is in the list below: no heap, exceptions,
 #     RTTI, stdio, C++ run-time library or operating system;
 #   - type information, and guards of function-local statics;
 #   - a weak symbol of an ISA object whose name does not hold that ISA: the linker keeps one copy of a weak symbol for the
-#     whole program, and could keep the one with instructions that the CPU lacks.
+#     whole program, and could keep the one with instructions that the CPU lacks;
+#   - a static initializer in an ISA object, which would run before the CPU is asked.
+# With ISA_OBJECTS, it looks at object files and for the last two alone: for a program's own ISA sources.
 # With PATTERNs, it fails if one of them matches none of the breaches: so the check itself is tested.
-set(allowed memcpy memmove memset memcmp fmaf sqrtf
+set(allowed fmaf sqrtf
+    memcpy memmove memset memcmp bcmp strlen  # compilers form them on their own
     __cpu_model __cpu_indicator_init  # __builtin_cpu_supports, in libgcc and compiler-rt
     _GLOBAL_OFFSET_TABLE_ __stack_chk_fail)
 set(names_scalar Scalar)
@@ -21,8 +25,12 @@ foreach(i RANGE ${last})
 endforeach()
 list(FIND arguments -- position)
 math(EXPR position "${position} + 1")
-list(SUBLIST arguments ${position} -1 expected)
-list(POP_FRONT expected archive)
+list(SUBLIST arguments ${position} -1 archive)
+set(expected)
+if(NOT ISA_OBJECTS)
+    set(expected ${archive})
+    list(POP_FRONT expected archive)
+endif()
 
 execute_process(COMMAND ${NM} -A ${archive} OUTPUT_VARIABLE output RESULT_VARIABLE result)
 if(NOT result EQUAL 0)
@@ -30,14 +38,14 @@ if(NOT result EQUAL 0)
 endif()
 string(REGEX MATCHALL "[^\n]+" lines "${output}")
 
-# A line is `archive:object:[address] type symbol`; types U, w and v are undefined, W, V and u weak.
+# A line is `[archive:]object:[address] type symbol`; types U, w and v are undefined, W, V and u weak.
 set(defined)
 set(wanted)
 set(breaches)
 set(report)
 set(count 0)
 foreach(line IN LISTS lines)
-    if(NOT line MATCHES ":([^:]+):[0-9a-f ]+ ([A-Za-z]) ([^ ]+)$")
+    if(NOT line MATCHES "([^:/]+):[0-9a-f ]+ ([A-Za-z]) ([^ ]+)$")
         message(FATAL_ERROR "Unexpected line of ${NM}: ${line}")
     endif()
     set(object ${CMAKE_MATCH_1})
@@ -50,13 +58,17 @@ foreach(line IN LISTS lines)
         continue()
     endif()
     list(APPEND defined ${symbol})
-    if(symbol MATCHES "^(_ZTI|_ZTS|_ZGV)")
+    if(symbol MATCHES "^(_ZTI|_ZTS|_ZGV)" AND NOT ISA_OBJECTS)
         list(APPEND breaches ${symbol})
         list(APPEND report "${object} defines ${symbol}: type information or the guard of a static")
     endif()
-    if(type MATCHES "[WVu]" AND object MATCHES "^(scalar|avx2|avx512)\\.")
-        set(names ${names_${CMAKE_MATCH_1}})
-        if(NOT symbol MATCHES "${names}")
+    if(object MATCHES "^([a-z0-9_]+_)?(scalar|avx2|avx512)\\.")
+        set(names ${names_${CMAKE_MATCH_2}})
+        if(symbol MATCHES "^_GLOBAL__")
+            list(APPEND breaches ${symbol})
+            list(APPEND report "${object} has a static initializer, ${symbol}")
+        endif()
+        if(type MATCHES "[WVu]" AND NOT symbol MATCHES "${names}")
             list(APPEND breaches ${symbol})
             list(APPEND report "${object} defines the weak symbol ${symbol}, whose name holds none of: ${names}")
         endif()
@@ -64,6 +76,9 @@ foreach(line IN LISTS lines)
 endforeach()
 if(count EQUAL 0)
     message(FATAL_ERROR "${archive} holds no symbols: this cannot be the library")
+endif()
+if(ISA_OBJECTS)
+    set(wanted)
 endif()
 list(REMOVE_DUPLICATES wanted)
 list(REMOVE_ITEM wanted ${defined} ${allowed} "")

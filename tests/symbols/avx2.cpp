@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A weak symbol in an ISA object, once with the ISA in its name and once without: the second is a breach.
+// A weak symbol in an ISA object, once with the ISA in its name and once without: the second is a breach. So is the static
+// initializer.
 
 struct Avx2 {};
 
@@ -14,3 +15,7 @@ template <class T, class Isa>
 }
 
 float use_both(float x) { return untagged(x) + tagged<float, Avx2>(x); }
+
+int cpu_count();
+
+int at_start = cpu_count();

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// ferrite_bench: all benchmarks, on one processor, with the instruction set that FERRITE_ISA names or the
+// best there is. `bench/run` builds it and runs everything; --benchmark_filter=gemm runs a part.
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <ferrite/random.hpp>
+#include <fstream>
+
+#include "bench.hpp"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define FERRITE_BENCH_OWN_MALLOC 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FERRITE_BENCH_OWN_MALLOC 0
+#endif
+#endif
+#if !defined(FERRITE_BENCH_OWN_MALLOC)
+#if defined(__GLIBC__)
+#define FERRITE_BENCH_OWN_MALLOC 1
+#else
+#define FERRITE_BENCH_OWN_MALLOC 0
+#endif
+#endif
+
+namespace {
+std::atomic<std::uint64_t> allocations{0};
+bool failed = false;
+}  // namespace
+
+#if FERRITE_BENCH_OWN_MALLOC
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+
+void* malloc(std::size_t size) noexcept {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    return __libc_malloc(size);
+}
+void* calloc(std::size_t count, std::size_t size) noexcept {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    return __libc_calloc(count, size);
+}
+void* realloc(void* old, std::size_t size) noexcept {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    return __libc_realloc(old, size);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    return __libc_memalign(alignment, size);
+}
+}
+#endif
+
+namespace ferrite::bench {
+
+std::uint64_t heap_allocations() noexcept { return allocations.load(std::memory_order_relaxed); }
+
+bool counts_heap_allocations() noexcept { return FERRITE_BENCH_OWN_MALLOC != 0; }
+
+void fail(benchmark::State& state, const std::string& what) {
+    failed = true;
+    state.SkipWithError(what.c_str());
+}
+
+std::vector<float> numbers(std::size_t count, std::uint64_t stream, float low, float high) {
+    const Random random(Seed{1}, stream);
+    std::vector<float> result(count);
+    for (std::size_t i = 0; i < count; ++i) result[i] = random.uniform(i, low, high);
+    return result;
+}
+
+namespace {
+
+std::string processor() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+    return "unknown processor";
+}
+
+std::string rounded(double value, const char* unit) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.2f %s", value, unit);
+    return text;
+}
+
+#if defined(__clang__)
+constexpr const char* compiler = "clang " __clang_version__;
+#else
+constexpr const char* compiler = "g++ " __VERSION__;
+#endif
+
+/// Moving to another processor would cost the caches.
+void stay_on_this_processor() {
+#if defined(__linux__)
+    const int current = sched_getcpu();
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (current >= 0) CPU_SET(static_cast<unsigned>(current), &set);
+    if (current < 0 || sched_setaffinity(0, sizeof set, &set) != 0)
+        std::fprintf(stderr, "ferrite_bench: not pinned to one processor\n");
+#endif
+}
+
+int main(int argc, char** argv) {
+    if (const char* wanted = std::getenv("FERRITE_ISA")) {
+        if (const Status status = select_isa(wanted); status != Status::ok) {
+            std::fprintf(stderr, "ferrite_bench: FERRITE_ISA=%s: %s\n", wanted, message(status));
+            return 2;
+        }
+    }
+    std::vector<char*> arguments(argv, argv + argc);
+    std::string tabular = "--benchmark_counters_tabular=true";
+    arguments.insert(arguments.begin() + 1, tabular.data());
+    int count = static_cast<int>(arguments.size());
+    benchmark::Initialize(&count, arguments.data());
+    if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
+
+    stay_on_this_processor();
+    benchmark::AddCustomContext("machine", processor() + ", " + rounded(measure_clock(), "GHz") + ", " +
+                                               name(active_isa()) + ", " + compiler);
+    benchmark::AddCustomContext("FMA peak", rounded(measure_peak(), "GFLOP/s"));
+    add_peak();
+    add_gemm();
+    add_train();
+    add_optimizers();
+    add_elementwise();
+    benchmark::RunSpecifiedBenchmarks();
+    return failed ? 1 : 0;
+}
+
+}  // namespace
+
+}  // namespace ferrite::bench
+
+int main(int argc, char** argv) { return ferrite::bench::main(argc, argv); }

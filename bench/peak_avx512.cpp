@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+// The limits for Avx512: compiled with the flags of that instruction set.
+#include "peak.hpp"
+
+template struct ferrite::bench::Kernels<ferrite::Avx512>;

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// Training as a whole: memory pins, the same bits for every instruction set and update mode, and that it learns.
+#include <doctest/doctest.h>
+#include <ferrite/ferrite.hpp>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fe = ferrite;
+
+namespace {
+
+inline constexpr auto digits =
+    fe::sequential(fe::Shape{784}, fe::Dense{.units = 100}, fe::Relu{}, fe::Dense{.units = 10});
+inline constexpr fe::Training with_sgd{.optimizer = fe::Sgd{}, .batch = 100};
+inline constexpr fe::Training with_adam{.optimizer = fe::Adam{}, .batch = 100};
+static_assert(sizeof(fe::Trainer<digits, with_sgd>) <= 366'000);
+static_assert(sizeof(fe::Trainer<digits, with_adam>) <= 1'003'000);
+// Parameters 318,144, hidden activations 40,000, logits, loss and scratch; Adam: twice the parameters more.
+static_assert(fe::Trainer<digits, with_adam>::arena_bytes - fe::Trainer<digits, with_sgd>::arena_bytes >= 2 * 318'040);
+
+inline constexpr auto small = fe::sequential(fe::Shape{9}, fe::Dense{.units = 17}, fe::Tanh{}, fe::Dense{.units = 13},
+                                             fe::Gelu{}, fe::Dense{.units = 5}, fe::Relu{}, fe::Dense{.units = 3});
+inline constexpr fe::Training immediate{.optimizer = fe::Adam{}, .batch = 7, .weight_decay = 1e-3f};
+inline constexpr fe::Training stored{
+    .optimizer = fe::Adam{}, .batch = 7, .weight_decay = 1e-3f, .update = fe::Update::stored};
+
+/// 7 samples of 9 values and labels that follow from them.
+struct Batch {
+    std::vector<float> x = std::vector<float>(7 * 9);
+    std::vector<fe::Label> y = std::vector<fe::Label>(7);
+    explicit Batch(std::uint64_t n) {
+        const fe::Random random(fe::Seed{77}, n);
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = random.normal(i);
+        for (std::size_t r = 0; r < y.size(); ++r) y[r] = x[r * 9] > 0.5f ? 2 : x[r * 9 + 1] > 0.0f ? 1 : 0;
+    }
+};
+
+template <class Learner>
+std::uint64_t train(Learner& learner, int steps, std::vector<float>& losses) {
+    learner.initialize(fe::Seed{5});
+    for (int i = 0; i < steps; ++i) {
+        const Batch batch(static_cast<std::uint64_t>(i));
+        losses.push_back(learner.step(batch.x, std::span<const fe::Label>(batch.y)));
+    }
+    return fe::digest(learner.session());
+}
+
+}  // namespace
+
+TEST_CASE("training lowers the loss, with the same bits on every instruction set and in both update modes") {
+    const std::string before = fe::name(fe::active_isa());
+    std::vector<float> reference;
+    const auto first = std::make_unique<fe::Trainer<small, immediate>>();
+    const auto second = std::make_unique<fe::Trainer<small, stored>>();
+    REQUIRE(fe::select_isa("scalar") == fe::Status::ok);
+    const std::uint64_t expected = train(*first, 400, reference);
+    float head = 0, tail = 0;
+    for (std::size_t i = 0; i < 50; ++i) {
+        head += reference[i];
+        tail += reference[reference.size() - 1 - i];
+    }
+    CHECK(tail < 0.5f * head);
+    for (const char* isa : {"scalar", "avx2", "avx512"}) {
+        CAPTURE(isa);
+        const fe::Status status = fe::select_isa(isa);
+        if (status != fe::Status::ok) {
+            MESSAGE("skipped: ", fe::message(status));
+            continue;
+        }
+        std::vector<float> a, b;
+        CHECK(train(*first, 400, a) == expected);
+        CHECK(train(*second, 400, b) == expected);
+        CHECK(a == reference);
+        CHECK(b == reference);
+    }
+    REQUIRE(fe::select_isa(before.c_str()) == fe::Status::ok);
+}
+
+TEST_CASE("one byte less than arena_bytes is refused, and nothing outside is touched") {
+    const fe::ProgramView program = fe::Trainer<small, immediate>::program.view();
+    const std::size_t bytes = program.totals->arena_bytes;
+    std::vector<std::byte> memory(bytes + 3 * fe::buffer_alignment, std::byte{0xA5});
+    auto* start = memory.data() + fe::buffer_alignment;
+    start += (fe::buffer_alignment - reinterpret_cast<std::uintptr_t>(start) % fe::buffer_alignment) % fe::buffer_alignment;
+    CHECK(fe::TrainingSession::bind(program, immediate, {start, bytes - 1}).status() == fe::Status::arena_too_small);
+    CHECK(fe::TrainingSession::bind(program, immediate, {start + 4, bytes}).status() == fe::Status::misaligned);
+    auto session = fe::TrainingSession::bind(program, immediate, {start, bytes});
+    REQUIRE(session.ok());
+    session.value().initialize(fe::Seed{1});
+    const Batch batch(0);
+    static_cast<void>(session.value().step(batch.x, std::span<const fe::Label>(batch.y)));
+    static_cast<void>(session.value().predict(batch.x));
+    for (const std::byte* p = memory.data(); p < start; ++p) REQUIRE(*p == std::byte{0xA5});
+    for (const std::byte* p = start + bytes; p < memory.data() + memory.size(); ++p) REQUIRE(*p == std::byte{0xA5});
+}
+
+TEST_CASE("a model that arrives at run time compiles to the same program") {
+    const std::vector<fe::AnyLayer> layers{fe::Dense{.units = 17}, fe::Tanh{}, fe::Dense{.units = 13}, fe::Gelu{},
+                                           fe::Dense{.units = 5},  fe::Relu{}, fe::Dense{.units = 3}};
+    const fe::DynamicModel model{fe::Shape{9}, layers};
+    std::vector<std::uint64_t> tables(fe::table_bytes(layers.size()) / 8 + 1);
+    const auto compiled = fe::compile(model, immediate, std::as_writable_bytes(std::span(tables)));
+    REQUIRE(compiled.ok());
+    const fe::ProgramView fixed = fe::Trainer<small, immediate>::program.view();
+    CHECK(compiled.value().totals->arena_bytes == fixed.totals->arena_bytes);
+    REQUIRE(compiled.value().steps.size() == fixed.steps.size());
+    REQUIRE(compiled.value().buffers.size() == fixed.buffers.size());
+    for (std::size_t i = 0; i < fixed.buffers.size(); ++i)
+        CHECK(compiled.value().buffers[i].offset == fixed.buffers[i].offset);
+}
+
+TEST_CASE("saved weights come back bit for bit, and a damaged file is refused") {
+    const std::vector<fe::AnyLayer> layers{fe::Dense{.units = 17}, fe::Tanh{}, fe::Dense{.units = 13}, fe::Gelu{},
+                                           fe::Dense{.units = 5},  fe::Relu{}, fe::Dense{.units = 3}};
+    const fe::DynamicModel model{fe::Shape{9}, layers};
+    const auto learner = std::make_unique<fe::Trainer<small, immediate>>();
+    std::vector<float> losses;
+    const std::uint64_t expected = train(*learner, 20, losses);
+    std::vector<std::byte> file(fe::weights_bytes(model, learner->session().program()));
+    REQUIRE(fe::save_weights(model, learner->session(), file).ok());
+    const auto other = std::make_unique<fe::Trainer<small, immediate>>();
+    other->initialize(fe::Seed{99});
+    CHECK(fe::digest(other->session()) != expected);
+    const auto opened = fe::open_weights(file);
+    REQUIRE(opened.ok());
+    CHECK(fe::load_weights(opened.value(), other->session()) == fe::Status::ok);
+    CHECK(fe::digest(other->session()) == expected);
+    std::vector<fe::AnyLayer> memory(opened.value().layer_count);
+    const auto read = fe::read_model(opened.value(), memory);
+    REQUIRE(read.ok());
+    CHECK(fe::weights_bytes(read.value(), learner->session().program()) == file.size());
+    for (std::size_t i = 0; i < file.size(); i += 7) {
+        std::vector<std::byte> damaged = file;
+        damaged[i] ^= std::byte{0x10};
+        REQUIRE(!fe::open_weights(damaged).ok());
+        REQUIRE(!fe::open_weights(std::span(file).first(i)).ok());
+    }
+    std::vector<std::byte> longer = file;
+    longer.push_back(std::byte{0});
+    CHECK(fe::open_weights(longer).status() == fe::Status::oversized);
+}
