@@ -83,9 +83,23 @@ struct FmaPeak {
     void operator()() const;
 };
 
+/// Starts each array at a cache line, as an arena does.
+template <class T>
+struct LineAllocator {
+    using value_type = T;
+    LineAllocator() = default;
+    template <class U>
+    LineAllocator(const LineAllocator<U>&) noexcept {}
+    [[nodiscard]] T* allocate(std::size_t count) {
+        return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{buffer_alignment}));
+    }
+    void deallocate(T* p, std::size_t) noexcept { ::operator delete (p, std::align_val_t{buffer_alignment}); }
+    friend bool operator==(LineAllocator, LineAllocator) noexcept { return true; }
+};
+using Floats = std::vector<float, LineAllocator<float>>;
+
 /// `count` numbers in [low, high), another sequence for every stream.
-[[nodiscard]] std::vector<float> numbers(std::size_t count, std::uint64_t stream, float low = -1,
-                                         float high = 1);
+[[nodiscard]] Floats numbers(std::size_t count, std::uint64_t stream, float low = -1, float high = 1);
 
 /// One call of a case and of its limit: the best block of each, and the median of limit time over case time
 /// of blocks that were next to each other.
@@ -99,7 +113,6 @@ inline constexpr double block_seconds = 1e-3;
 
 template <class Run>
 [[nodiscard]] double seconds_per_call(std::size_t calls, const Run& run) {
-    if (calls > 1) run();  // what the other side has put out of the caches comes back
     const double start = seconds();
     for (std::size_t i = 0; i < calls; ++i) run();
     return (seconds() - start) / static_cast<double>(calls);
@@ -113,8 +126,8 @@ template <class Run>
     return calls;
 }
 
-/// Times blocks of `run` and `limit` in turn until the benchmark's time is up. The Time column of the report
-/// is the mean over all blocks of `run`; the counters are made from the result.
+/// Times blocks of `run` and `limit` in turn until the benchmark's time is up. The Time and CPU columns of
+/// the report are the mean over all blocks of `run`; the counters are made from the result.
 template <class Run, class Limit>
 [[nodiscard]] Timing interleave(benchmark::State& state, const Run& run, const Limit& limit) {
     const std::size_t calls = calls_per_block(run), limit_calls = calls_per_block(limit);
@@ -126,17 +139,18 @@ template <class Run, class Limit>
         const double a = seconds_per_call(calls, run);
         allocations += heap_allocations() - before;
         total_calls += calls;
-        state.SetIterationTime(a * static_cast<double>(calls));
         state.PauseTiming();
+        if (limit_calls > 1) limit();  // brings back what the other side has put out of the caches
         const double b = seconds_per_call(limit_calls, limit);
         timing.seconds = ratios.empty() ? a : std::min(a, timing.seconds);
         timing.limit_seconds = ratios.empty() ? b : std::min(b, timing.limit_seconds);
         ratios.push_back(b / a);
+        if (calls > 1) run();
         state.ResumeTiming();
     }
-    std::nth_element(ratios.begin(), ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2),
-                     ratios.end());
-    timing.median = ratios[ratios.size() / 2];
+    const auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
+    std::nth_element(ratios.begin(), middle, ratios.end());
+    timing.median = *middle;
     timing.allocations = static_cast<double>(allocations) / static_cast<double>(total_calls);
     return timing;
 }
@@ -169,7 +183,7 @@ Timing compare_with_bandwidth(benchmark::State& state, std::size_t elements, dou
 /// Registers `function(state)` under `name`.
 template <class Function>
 void add(const std::string& name, Function function) {
-    benchmark::RegisterBenchmark(name.c_str(), function)->UseManualTime()->Unit(benchmark::kMicrosecond);
+    benchmark::RegisterBenchmark(name.c_str(), function)->Unit(benchmark::kMicrosecond);
 }
 
 void add_peak();

@@ -60,8 +60,8 @@ void time(benchmark::State& state, std::size_t size, std::size_t streams, const 
 
 void activate(benchmark::State& state, const Activation& a, bool backward) {
     constexpr std::size_t size = rows * columns;
-    std::vector<float> x = numbers(limit_elements(size), 1, -4, 4), dy = numbers(limit_elements(size), 2);
-    std::vector<float> y(limit_elements(size)), dx(limit_elements(size));
+    Floats x = numbers(limit_elements(size), 1, -4, 4), dy = numbers(limit_elements(size), 2);
+    Floats y(limit_elements(size)), dx(limit_elements(size));
     const float constants[8] = {slope};
     const Map forward_map{
         {y.data(), x.data(), nullptr, nullptr}, {columns, columns, 0, 0}, rows, columns, constants};
@@ -76,7 +76,7 @@ void activate(benchmark::State& state, const Activation& a, bool backward) {
         if (!close(y[i], a.f(wide(x[i]))) || !close(dx[i], wide(dy[i]) * a.derivative(wide(x[i]))))
             return fail(state, "an element differs from the formula in double precision");
 
-    std::vector<float> to(limit_elements(size));
+    Floats to(limit_elements(size));
     const Map limit{{to.data(), dy.data(), x.data(), nullptr}, {}, 1, limit_elements(size), nullptr};
     if (backward)
         time(
@@ -98,8 +98,8 @@ RowSum row_sum(const float* x, std::size_t n) {
 
 void softmax(benchmark::State& state, std::size_t width) {
     const std::size_t size = rows * width;
-    const std::vector<float> x = numbers(limit_elements(size), 1, -4, 4);
-    std::vector<float> y(limit_elements(size));
+    const Floats x = numbers(limit_elements(size), 1, -4, 4);
+    Floats y(limit_elements(size));
     const SoftmaxArguments arguments{x.data(), nullptr, y.data(), rows, width};
     kernels::softmax(arguments);
     for (std::size_t i = 0; i < size; ++i) {
@@ -107,7 +107,7 @@ void softmax(benchmark::State& state, std::size_t width) {
         if (!close(y[i], std::exp(wide(x[i]) - row.top) / row.sum))
             return fail(state, "a probability differs from the formula in double precision");
     }
-    std::vector<float> to(limit_elements(size));
+    Floats to(limit_elements(size));
     const Map limit{{to.data(), const_cast<float*>(x.data()), nullptr, nullptr}, {}, 1, to.size(), nullptr};
     time(
         state, size, 2, [&] { kernels::softmax(arguments); }, [&] { move(limit); });
@@ -115,8 +115,8 @@ void softmax(benchmark::State& state, std::size_t width) {
 
 void cross_entropy(benchmark::State& state, std::size_t width) {
     const std::size_t size = rows * width;
-    const std::vector<float> z = numbers(limit_elements(size), 1, -4, 4);
-    std::vector<float> dz(limit_elements(size));
+    const Floats z = numbers(limit_elements(size), 1, -4, 4);
+    Floats dz(limit_elements(size));
     std::vector<std::uint16_t> labels(rows);
     for (std::size_t r = 0; r < rows; ++r) labels[r] = static_cast<std::uint16_t>(7 * r % width);
     float loss = 0;
@@ -141,7 +141,7 @@ void cross_entropy(benchmark::State& state, std::size_t width) {
     }
     if (!right || !close(loss, expected))
         return fail(state, "the loss differs from the formula in double precision");
-    std::vector<float> to(limit_elements(size));
+    Floats to(limit_elements(size));
     const Map limit{{to.data(), const_cast<float*>(z.data()), nullptr, nullptr}, {}, 1, to.size(), nullptr};
     time(
         state, size, 2, [&] { kernels::softmax_cross_entropy(arguments); }, [&] { move(limit); });
@@ -154,7 +154,7 @@ void add_elementwise() {
         add(text("elementwise/", a.forward->name), [&a](benchmark::State& s) { activate(s, a, false); });
         add(text("elementwise/", a.backward->name), [&a](benchmark::State& s) { activate(s, a, true); });
     }
-    for (const std::size_t width : {10, 1000}) {
+    for (const std::size_t width : {10u, 1000u}) {
         const std::string shape = text("/", rows, "x", width);
         add("elementwise/softmax" + shape, [width](benchmark::State& s) { softmax(s, width); });
         add("elementwise/softmax_cross_entropy" + shape,

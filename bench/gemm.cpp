@@ -31,8 +31,8 @@ bool product_is_right(std::span<const float> c, std::size_t n, std::size_t k, co
 constexpr double floats(double count) { return 4 * count; }
 
 void cube(benchmark::State& state, std::size_t n) {
-    const std::vector<float> a = numbers(n * n, 1), b = numbers(n * n, 2);
-    std::vector<float> c(n * n), scratch(gemm_scratch_floats);
+    const Floats a = numbers(n * n, 1), b = numbers(n * n, 2);
+    Floats c(n * n), scratch(gemm_scratch_floats);
     const std::uint32_t side = static_cast<std::uint32_t>(n);
     const auto run = [&] {
         const Status status =
@@ -50,9 +50,9 @@ void cube(benchmark::State& state, std::size_t n) {
 
 /// y = x W + b, as Dense calls it.
 void forward(benchmark::State& state, std::size_t batch, std::size_t inputs, std::size_t outputs) {
-    const std::vector<float> x = numbers(batch * inputs, 1), bias = numbers(outputs, 3);
-    std::vector<float> w = numbers(inputs * outputs, 2);
-    std::vector<float> y(batch * outputs), scratch(gemm_scratch_floats);
+    const Floats x = numbers(batch * inputs, 1), bias = numbers(outputs, 3);
+    Floats w = numbers(inputs * outputs, 2);
+    Floats y(batch * outputs), scratch(gemm_scratch_floats);
     const bool pack = batch >= 32 && outputs >= 128;
     const auto run = [&] {
         kernels::gemm({.a = x.data(),
@@ -94,9 +94,9 @@ void forward(benchmark::State& state, std::size_t batch, std::size_t inputs, std
 /// One of the two products of the backward pass alone: dW = xT dy or dx = dy WT.
 void backward(benchmark::State& state, std::size_t batch, std::size_t inputs, std::size_t outputs,
               bool weights) {
-    const std::vector<float> x = numbers(batch * inputs, 1), dy = numbers(batch * outputs, 2);
-    std::vector<float> w = numbers(inputs * outputs, 3), dw(weights ? inputs * outputs : 0);
-    std::vector<float> dx(weights ? 0 : batch * inputs), scratch(dense_scratch_floats(outputs));
+    const Floats x = numbers(batch * inputs, 1), dy = numbers(batch * outputs, 2);
+    Floats w = numbers(inputs * outputs, 3), dw(weights ? inputs * outputs : 0);
+    Floats dx(weights ? 0 : batch * inputs), scratch(dense_scratch_floats(outputs));
     DenseBackward arguments{};
     arguments.x = x.data();
     arguments.dy = dy.data();
@@ -125,7 +125,7 @@ void backward(benchmark::State& state, std::size_t batch, std::size_t inputs, st
 }  // namespace
 
 void add_gemm() {
-    for (const std::size_t n : {64, 128, 256, 512, 1024})
+    for (const std::size_t n : {64u, 128u, 256u, 512u, 1024u})
         add(text("sgemm/", n), [n](benchmark::State& state) { cube(state, n); });
 
     struct Shape3 {

@@ -71,9 +71,9 @@ void fail(benchmark::State& state, const std::string& what) {
     state.SkipWithError(what.c_str());
 }
 
-std::vector<float> numbers(std::size_t count, std::uint64_t stream, float low, float high) {
+Floats numbers(std::size_t count, std::uint64_t stream, float low, float high) {
     const Random random(Seed{1}, stream);
-    std::vector<float> result(count);
+    Floats result(count);
     for (std::size_t i = 0; i < count; ++i) result[i] = random.uniform(i, low, high);
     return result;
 }
@@ -119,8 +119,9 @@ int main(int argc, char** argv) {
         }
     }
     std::vector<char*> arguments(argv, argv + argc);
-    std::string tabular = "--benchmark_counters_tabular=true";
-    arguments.insert(arguments.begin() + 1, tabular.data());
+    // Defaults, which later arguments override: 0.2 s are some 100 pairs of blocks.
+    std::string defaults[] = {"--benchmark_counters_tabular=true", "--benchmark_min_time=0.2"};
+    for (std::string& argument : defaults) arguments.insert(arguments.begin() + 1, argument.data());
     int count = static_cast<int>(arguments.size());
     benchmark::Initialize(&count, arguments.data());
     if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;

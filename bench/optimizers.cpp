@@ -45,7 +45,7 @@ struct Case {
 
 /// The operands of an update over `size` parameters, padded for the limit.
 struct Operands {
-    std::vector<float> p, g, s, t;
+    Floats p, g, s, t;
     Optimizer optimizer;
     UpdateConstants constants;
 
@@ -101,7 +101,7 @@ void add_optimizers() {
     for (const Case& c :
          {Case{Sgd{}, sgd}, Case{Momentum{}, momentum}, Case{Nesterov{}, nesterov}, Case{AdaGrad{}, adagrad},
           Case{RmsProp{}, rmsprop}, Case{Adam{}, adam}, Case{AdamW{}, adam}})
-        for (const std::size_t size : {1000, 100000})
+        for (const std::size_t size : {1000u, 100000u})
             add(text("optimizer/", c.optimizer.name, "/", size),
                 [c, size](benchmark::State& state) { update(state, c, size); });
 }

@@ -59,7 +59,7 @@ void add_bandwidth(const char* level, std::size_t bytes) {
     const std::string suffix = text("/", level, "/KiB:", bytes / 1024);
     add("read" + suffix, [bytes](benchmark::State& state) {
         const std::size_t size = bytes / sizeof(float) / 128 * 128;
-        std::vector<float> x(size, 1.0f);
+        Floats x(size, 1.0f);
         float result = 0;
         read({x.data(), 128, &result});
         if (result != 128.0f) return fail(state, "the sum of 128 ones is not 128");
@@ -71,8 +71,8 @@ void add_bandwidth(const char* level, std::size_t bytes) {
     });
     add("copy" + suffix, [bytes](benchmark::State& state) {
         const std::size_t size = bytes / 2 / sizeof(float) / 128 * 128;
-        const std::vector<float> x = numbers(size, 1);
-        std::vector<float> y(size);
+        const Floats x = numbers(size, 1);
+        Floats y(size);
         const auto run = [&] {
             move({.operand = {y.data(), const_cast<float*>(x.data()), nullptr, nullptr},
                   .stride = {},

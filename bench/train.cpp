@@ -4,8 +4,6 @@
 #include <cmath>
 #include <cstring>
 #include <ferrite/ferrite.hpp>
-#include <memory>
-#include <new>
 
 #include "bench.hpp"
 
@@ -18,22 +16,6 @@ struct Case {
     std::vector<std::uint32_t> units;  ///< inputs first, classes last
     Optimizer optimizer;
     std::uint32_t batch;
-};
-
-/// Bytes that start where an arena has to.
-class Arena {
-  public:
-    explicit Arena(std::size_t bytes) : lines_((bytes + sizeof(Line) - 1) / sizeof(Line)), bytes_(bytes) {}
-    [[nodiscard]] std::span<std::byte> bytes() {
-        return {reinterpret_cast<std::byte*>(lines_.data()), bytes_};
-    }
-
-  private:
-    struct alignas(buffer_alignment) Line {
-        std::byte byte[buffer_alignment];
-    };
-    std::vector<Line> lines_;
-    std::size_t bytes_;
 };
 
 /// A network bound to memory, with 4000 samples of random pixels and labels that go round.
@@ -52,8 +34,8 @@ class Run {
         const auto program = compile(DynamicModel{Shape{inputs_}, layers_}, recipe_,
                                      std::as_writable_bytes(std::span(tables_)));
         if (!program.ok()) return;
-        arena_ = std::make_unique<Arena>(program.value().totals->arena_bytes);
-        const auto bound = TrainingSession::bind(program.value(), recipe_, arena_->bytes());
+        arena_.resize(program.value().totals->arena_bytes);
+        const auto bound = TrainingSession::bind(program.value(), recipe_, arena_);
         if (!bound.ok()) return;
         session_ = bound.value();
         session_.initialize(Seed{1});
@@ -64,7 +46,7 @@ class Run {
         ready_ = true;
     }
     [[nodiscard]] bool ready() const { return ready_; }
-    [[nodiscard]] std::size_t arena_bytes() { return arena_->bytes().size(); }
+    [[nodiscard]] std::size_t arena_bytes() const { return arena_.size(); }
 
     float step() {
         const std::size_t first = next_;
@@ -90,9 +72,9 @@ class Run {
     std::vector<AnyLayer> layers_;
     Training recipe_;
     std::vector<std::uint64_t> tables_;
-    std::unique_ptr<Arena> arena_;
+    std::vector<std::byte, LineAllocator<std::byte>> arena_;
     TrainingSession session_;
-    std::vector<float> pixels_;
+    Floats pixels_;
     std::vector<Label> labels_;
     std::size_t next_ = 0;
     bool ready_ = false;

@@ -140,8 +140,6 @@ CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string&
 /// Each registers a subcommand, which runs when the command line has been read.
 void add_train_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
-void add_plan_command(CLI::App& app);
-void add_profile_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 
 }  // namespace ferrite::host

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// ferrite evaluate: a trained network on the test images.
+#include "output.hpp"
+#include "train.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+namespace ferrite::host {
+namespace {
+
+struct EvaluateOptions {
+    std::string weights;
+    DataOptions data;
+    std::uint32_t batch = 100;
+    std::string json;
+};
+
+std::vector<std::byte> read_file(const std::string& path, const std::string& where) {
+    const auto unreadable = [&](const std::string& reason) {
+        return Error(where, "it unreadable (" + reason + ')', "a readable file");
+    };
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) throw unreadable("Is a directory");
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw unreadable(std::generic_category().message(errno));
+    const std::vector<char> text{std::istreambuf_iterator<char>(file), {}};
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
+    return {bytes.begin(), bytes.end()};
+}
+
+/// What became of the test samples.
+struct Confusion {
+    explicit Confusion(std::uint32_t class_count) : classes(class_count), counts(std::size_t{classes} * classes) {}
+
+    std::uint32_t classes;
+    std::vector<std::uint64_t> counts;  ///< (label, prediction)
+    double loss = 0;                    ///< sum
+
+    [[nodiscard]] std::uint64_t at(std::uint32_t label, std::uint32_t prediction) const {
+        return counts[std::size_t{label} * classes + prediction];
+    }
+    [[nodiscard]] std::uint64_t labelled(std::uint32_t label) const { return sum([=](auto i) { return std::pair(label, i); }); }
+    [[nodiscard]] std::uint64_t predicted(std::uint32_t prediction) const {
+        return sum([=](auto i) { return std::pair(i, prediction); });
+    }
+    [[nodiscard]] std::uint64_t correct() const { return sum([](auto i) { return std::pair(i, i); }); }
+
+  private:
+    template <class Cell>
+    [[nodiscard]] std::uint64_t sum(Cell&& cell) const {
+        std::uint64_t total = 0;
+        for (std::uint32_t i = 0; i < classes; ++i) {
+            const auto [label, prediction] = cell(i);
+            total += at(label, prediction);
+        }
+        return total;
+    }
+};
+
+/// `probabilities`: the network ends in a softmax; otherwise its outputs are logits.
+Confusion confuse(InferenceSession& session, const Samples& samples, std::uint32_t batch_size, bool probabilities) {
+    const std::uint32_t outputs = session.program().totals->output.elements();
+    Confusion confusion(outputs);
+    Batch batch(batch_size, samples.images.image_size());
+    for (std::uint32_t first = 0; first < samples.images.count; first += batch.rows()) {
+        batch.take(samples, first, std::min(batch_size, samples.images.count - first), [](auto i) { return i; });
+        const std::span<const float> y = session.predict(batch.inputs());
+        for (std::uint32_t r = 0; r < batch.rows(); ++r) {
+            const std::span<const float> row = y.subspan(std::size_t{r} * outputs, outputs);
+            const Label label = batch.labels()[r];
+            ++confusion.counts[std::size_t{label} * outputs + argmax(row)];
+            if (probabilities) {
+                confusion.loss -= std::log(double{row[label]});
+                continue;
+            }
+            const double largest = double{row[argmax(row)]};
+            double sum = 0;
+            for (const float z : row) sum += std::exp(double{z} - largest);
+            confusion.loss += std::log(sum) + largest - double{row[label]};
+        }
+    }
+    return confusion;
+}
+
+void print_table(Console& console, const Confusion& confusion) {
+    const auto percent = [](Line& line, std::uint64_t part, std::uint64_t whole) {
+        if (whole == 0) {
+            line.print("%11s", "-");
+        } else {
+            line.print("%9.2f %%", 100 * static_cast<double>(part) / static_cast<double>(whole));
+        }
+    };
+    console.line("class  samples     recall  precision");
+    for (std::uint32_t c = 0; c < confusion.classes; ++c) {
+        Line line;
+        line.print("%5u  %7s", c, grouped(confusion.labelled(c)).c_str());
+        percent(line, confusion.at(c, c), confusion.labelled(c));
+        percent(line, confusion.at(c, c), confusion.predicted(c));
+        console.line(line.view());
+    }
+    // A matrix for a person; the JSON has it at any size.
+    constexpr std::uint32_t widest_matrix = 32;
+    if (confusion.classes > widest_matrix) return;
+    console.line("confusion matrix: a row a label, a column a prediction");
+    Line head;
+    head.print("     ");
+    for (std::uint32_t c = 0; c < confusion.classes; ++c) head.print(" %5u", c);
+    console.line(head.view());
+    for (std::uint32_t label = 0; label < confusion.classes; ++label) {
+        Line line;
+        line.print("%5u", label);
+        for (std::uint32_t c = 0; c < confusion.classes; ++c)
+            line.print(" %5llu", static_cast<unsigned long long>(confusion.at(label, c)));
+        console.line(line.view());
+    }
+}
+
+nlohmann::ordered_json to_json(const Confusion& confusion, std::uint32_t samples, const std::string& digest_text) {
+    nlohmann::ordered_json matrix = nlohmann::ordered_json::array();
+    for (std::uint32_t label = 0; label < confusion.classes; ++label) {
+        const auto row = confusion.counts.begin() + std::ptrdiff_t{label} * std::ptrdiff_t{confusion.classes};
+        matrix.push_back(std::vector<std::uint64_t>(row, row + std::ptrdiff_t{confusion.classes}));
+    }
+    // nlohmann writes what is not finite as null.
+    return {{"event", "evaluation"},
+            {"samples", samples},
+            {"test_accuracy", static_cast<double>(confusion.correct()) / samples},
+            {"test_loss", confusion.loss / samples},
+            {"isa", name(active_isa())},
+            {"digest", digest_text},
+            {"confusion", matrix}};
+}
+
+void evaluate(const EvaluateOptions& options) {
+    if (options.weights.empty()) throw Error("--weights", "nothing", "a file that `ferrite train --save` wrote");
+    const std::string where = "--weights " + options.weights;
+    const auto require = [&](Status status) {
+        if (status != Status::ok)
+            throw Error(where, std::string("a defect (") + message(status) + ')',
+                        "a file that `ferrite train --save` wrote");
+    };
+    const std::vector<std::byte> bytes = read_file(options.weights, where);
+    const Result<WeightsFile> file = open_weights(bytes);
+    require(file.status());
+    std::vector<AnyLayer> layers(file.value().layer_count);
+    const Result<DynamicModel> model = read_model(file.value(), layers);
+    require(model.status());
+    Runner runner(model.value(), Inference{.batch = options.batch}, where);
+    require(load_weights(file.value(), runner.program(), runner.parameters()));
+
+    const Totals& totals = *runner.program().totals;
+    const Dataset dataset =
+        load_fitting(options.data.directory, where, totals.input.elements(), totals.output.elements());
+    const Samples& samples = dataset.test;
+    if (options.batch > samples.images.count) {
+        throw Error("--batch", std::to_string(options.batch),
+                    "at most " + std::to_string(samples.images.count) + " (the test images of " + dataset.name + ')');
+    }
+    std::optional<OutputFile> json;
+    if (!options.json.empty()) json.emplace("--json", options.json);
+    Console console(options.json != "-");
+
+    const bool probabilities = layers.back().nonlinearity() == Nonlinearity::distribution;
+    const Confusion confusion = confuse(runner.session(), samples, options.batch, probabilities);
+    const std::uint32_t count = samples.images.count;
+    Line hash;
+    hash.print("%016llx", static_cast<unsigned long long>(fnv1a(file.value().parameters)));
+    if (json) {
+        json->write(to_json(confusion, count, std::string(hash.view())).dump() + '\n');
+        json->commit();
+    }
+    console.line("data      " + dataset.name + ", " + grouped(count) + " test images");
+    console.line("network   " + options.weights + ", " + grouped(totals.parameters) + " parameters, digest " +
+                 std::string(hash.view()));
+    console.line("arena     " + arena_text(totals));
+    Line line;
+    line.print("result    test accuracy %.2f %%, test loss %.4f",
+               100 * static_cast<double>(confusion.correct()) / count, confusion.loss / count);
+    console.line(line.view());
+    print_table(console, confusion);
+}
+
+}  // namespace
+
+void add_evaluate_command(CLI::App& app) {
+    CLI::App* const command = app.add_subcommand("evaluate", "Run a saved network on the test images");
+    const auto options = std::make_shared<EvaluateOptions>();
+    add_text(*command, "--weights", "what `ferrite train --save` wrote",
+             [options](const std::string& given) { options->weights = given; })
+        ->type_name("FILE");
+    add_data_options(*command, options->data, false);
+    add_text(*command, "--batch", "samples a call",
+             [options](const std::string& given) {
+                 options->batch = static_cast<std::uint32_t>(parse_count("--batch", given, 1, 0xFFFFFFFF));
+             })
+        ->type_name("N")
+        ->default_str(std::to_string(options->batch));
+    add_text(*command, "--json", "write the result as one JSON object; -: to standard output",
+             [options](const std::string& given) {
+                 if (given.empty()) throw Error("--json", "nothing", "a file");
+                 options->json = given;
+             })
+        ->type_name("FILE");
+    command->callback([options] { evaluate(*options); });
+}
+
+}  // namespace ferrite::host
