@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The machine's limits as cases of their own: the FMA peak, and reading and copying from each level of
 // memory.
-#include <ctime>
+#include <chrono>
 
 #include "bench.hpp"
 
 namespace ferrite::bench {
 
 double seconds() noexcept {
-    timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 void FmaPeak::operator()() const {

@@ -4,7 +4,7 @@
 
 #include <ferrite/simd/vector.hpp>
 
-#include "bench.hpp"
+#include "limits.hpp"
 
 namespace ferrite::bench {
 
