@@ -77,13 +77,13 @@ Confusion confuse(InferenceSession& session, const Samples& samples, std::uint32
             const Label label = batch.labels()[r];
             ++confusion.counts[std::size_t{label} * outputs + argmax(row)];
             if (probabilities) {
-                confusion.loss -= std::log(double{row[label]});
+                confusion.loss -= std::log(static_cast<double>(row[label]));
                 continue;
             }
-            const double largest = double{row[argmax(row)]};
+            const double largest = static_cast<double>(row[argmax(row)]);
             double sum = 0;
-            for (const float z : row) sum += std::exp(double{z} - largest);
-            confusion.loss += std::log(sum) + largest - double{row[label]};
+            for (const float z : row) sum += std::exp(static_cast<double>(z) - largest);
+            confusion.loss += std::log(sum) + largest - static_cast<double>(row[label]);
         }
     }
     return confusion;
