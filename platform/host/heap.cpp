@@ -14,8 +14,8 @@
 #endif
 
 // Sanitizers bring a malloc of their own.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&            \
-    !FERRITE_HAS_FEATURE(address_sanitizer) && !FERRITE_HAS_FEATURE(memory_sanitizer) &&                \
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !FERRITE_HAS_FEATURE(address_sanitizer) && !FERRITE_HAS_FEATURE(memory_sanitizer) &&     \
     !FERRITE_HAS_FEATURE(thread_sanitizer)
 
 namespace {

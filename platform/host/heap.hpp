@@ -7,8 +7,8 @@
 
 namespace ferrite::host {
 
-/// Calls so far, in this process, by anybody, of malloc, calloc, realloc, the aligned ones and all that is built on
-/// them (operator new, stdio, ...). Nothing under a sanitizer and with a C library other than glibc.
+/// Calls so far, in this process, by anybody, of malloc, calloc, realloc, the aligned ones and all that is
+/// built on them (operator new, stdio, ...). Nothing under a sanitizer and with a C library other than glibc.
 [[nodiscard]] std::optional<std::uint64_t> heap_allocations() noexcept;
 
 }  // namespace ferrite::host

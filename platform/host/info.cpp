@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT
 // `ferrite info`: what this build holds and what this machine can run of it.
-#include "options.hpp"
-#include "output.hpp"
-
 #include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "dataset.hpp"
+#include "options.hpp"
+#include "output.hpp"
 
 namespace ferrite::host {
 namespace {
 
 #define FERRITE_TEXT_OF(x) #x
 #define FERRITE_TEXT(x) FERRITE_TEXT_OF(x)
-constexpr const char* version = FERRITE_TEXT(FERRITE_VERSION_MAJOR) "." FERRITE_TEXT(FERRITE_VERSION_MINOR) "." FERRITE_TEXT(FERRITE_VERSION_PATCH);
+constexpr const char* version = FERRITE_TEXT(FERRITE_VERSION_MAJOR) "." FERRITE_TEXT(
+    FERRITE_VERSION_MINOR) "." FERRITE_TEXT(FERRITE_VERSION_PATCH);
 
 #if defined(__clang__)
 constexpr const char* compiler = "clang " __clang_version__;
@@ -88,9 +90,8 @@ void info(const std::string& json_path) {
             {"optimizers", optimizer_names()}};
         file.write(object.dump() + '\n');
         file.commit();
-        if (json_path == "-") return;
     }
-    Console console;
+    Console console(json_path != "-");
     const auto line = [&](std::string title, const std::string& text) {
         title.resize(18, ' ');
         console.line(title + text);
@@ -111,9 +112,15 @@ void info(const std::string& json_path) {
 }  // namespace
 
 void add_info_command(CLI::App& app) {
-    CLI::App* command = app.add_subcommand("info", "Version, instruction sets, built-in layers, losses and optimizers");
+    CLI::App* command =
+        app.add_subcommand("info", "Version, instruction sets, built-in layers, losses and optimizers");
     const auto json = std::make_shared<std::string>();
-    command->add_option("--json", *json, "Write one JSON object to FILE, or - for standard output");
+    add_text(*command, "--json", "write this as one JSON object; -: to standard output",
+             [json](const std::string& given) {
+                 if (given.empty()) throw Error("--json", "nothing", "a file");
+                 *json = given;
+             })
+        ->type_name("FILE");
     command->callback([json] { info(*json); });
 }
 

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
-// The `ferrite` command. Exit code 0: done; 2: bad input, told in one line on standard error; 128 + n: ended by
-// signal n.
-#include "dataset.hpp"
-#include "options.hpp"
-
+// The `ferrite` command. Exit code 0: done; 2: bad input, told in one line on standard error; 128 + n: ended
+// by signal n.
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+
+#include "dataset.hpp"
+#include "options.hpp"
 
 namespace ferrite::host {
 namespace {
 
 #define FERRITE_TEXT(x) #x
-#define FERRITE_VERSION_TEXT(major, minor, patch) FERRITE_TEXT(major) "." FERRITE_TEXT(minor) "." FERRITE_TEXT(patch)
+#define FERRITE_VERSION_TEXT(major, minor, patch) \
+    FERRITE_TEXT(major) "." FERRITE_TEXT(minor) "." FERRITE_TEXT(patch)
 
 /// FERRITE_ISA=scalar|avx2|avx512 forces the instruction set of the kernels.
 void select_isa_from_environment() {
@@ -47,11 +48,14 @@ Error explained(const CLI::App& app, const CLI::ParseError& error) {
 int run(int argc, char** argv) {
     CLI::App app("Neural networks compiled to static programs: trained without a heap allocation");
     app.name("ferrite");
-    app.set_version_flag("--version", "ferrite " FERRITE_VERSION_TEXT(FERRITE_VERSION_MAJOR, FERRITE_VERSION_MINOR,
-                                                                      FERRITE_VERSION_PATCH));
+    app.set_version_flag(
+        "--version",
+        "ferrite " FERRITE_VERSION_TEXT(FERRITE_VERSION_MAJOR, FERRITE_VERSION_MINOR, FERRITE_VERSION_PATCH));
     app.require_subcommand(1);
     add_train_command(app);
     add_evaluate_command(app);
+    add_plan_command(app);
+    add_profile_command(app);
     add_info_command(app);
     try {
         select_isa_from_environment();
@@ -75,7 +79,8 @@ int main(int argc, char** argv) {
     } catch (const ferrite::host::Error& error) {
         std::fprintf(stderr, "ferrite: %s\n", error.what());
     } catch (const std::bad_alloc&) {
-        std::fputs("ferrite: memory: found too little, expected enough for the network and the data\n", stderr);
+        std::fputs("ferrite: memory: found too little, expected enough for the network and the data\n",
+                   stderr);
     }
     return 2;
 }

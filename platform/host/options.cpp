@@ -2,13 +2,13 @@
 // From options as text to a model, a recipe and the memory of a program.
 #include "options.hpp"
 
-#include "dataset.hpp"
-
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <new>
+
+#include "dataset.hpp"
 
 namespace ferrite::host {
 namespace {
@@ -82,13 +82,15 @@ constexpr std::size_t max_dense_layers = 2048;
 std::vector<std::uint32_t> parse_layers(const std::string& text) {
     const std::vector<std::string_view> parts = split(text, ',');
     if (parts.size() < 2 || parts.size() > max_dense_layers + 1) {
-        throw Error("--layers", text.empty() ? "nothing" : std::to_string(parts.size()) + " in " + text.substr(0, 60),
+        throw Error("--layers",
+                    text.empty() ? "nothing" : std::to_string(parts.size()) + " in " + text.substr(0, 60),
                     "2.." + std::to_string(max_dense_layers + 1) +
                         " numbers with commas between them (inputs, then the units of each layer)");
     }
     std::vector<std::uint32_t> layers;
     for (const std::string_view part : parts)
-        layers.push_back(static_cast<std::uint32_t>(parse_count("--layers", part, 1, std::uint32_t{1} << 30)));
+        layers.push_back(
+            static_cast<std::uint32_t>(parse_count("--layers", part, 1, std::uint32_t{1} << 30)));
     return layers;
 }
 
@@ -104,7 +106,8 @@ Optimizer optimizer_of(const ModelOptions& options) {
     if (options.learning_rate) optimizer.learning_rate = *options.learning_rate;
     if (options.momentum) {
         if (options.optimizer != "momentum" && options.optimizer != "nesterov")
-            throw Error("--momentum", "it beside --optimizer " + options.optimizer, "optimizer momentum or nesterov");
+            throw Error("--momentum", "it beside --optimizer " + options.optimizer,
+                        "optimizer momentum or nesterov");
         optimizer.hyperparameter[0] = *options.momentum;
     }
     return optimizer;
@@ -143,9 +146,11 @@ Schedule schedule_of(std::string_view text, std::uint32_t iterations) {
 }
 
 template <class Recipe>
-ProgramView compiled(const DynamicModel& model, const Recipe& recipe, const Arena& tables, std::string_view where) {
+ProgramView compiled(const DynamicModel& model, const Recipe& recipe, const Arena& tables,
+                     std::string_view where) {
     const Result<ProgramView> program = compile(model, recipe, tables.bytes());
-    if (!program.ok()) throw Error(where, message(program.status()), "a network that can be placed in memory");
+    if (!program.ok())
+        throw Error(where, message(program.status()), "a network that can be placed in memory");
     return program.value();
 }
 
@@ -160,43 +165,49 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
     const auto number = [&](const char* name, const char* help, auto& value, bool (*valid)(float),
                             const char* expected) {
         return add_text(app, name, help,
-                        [=, &value](const std::string& given) { value = parse_number(name, given, valid, expected); })
+                        [=, &value](const std::string& given) {
+                            value = parse_number(name, given, valid, expected);
+                        })
             ->type_name("X");
     };
     add_text(app, "--layers", "inputs, then the units of each dense layer",
              [&](const std::string& given) { options.layers = parse_layers(given); })
         ->type_name("N,N,...")
         ->default_str(layers_text(options.layers, ','));
-    text("--activation", "NAME", "between the layers: relu, leaky_relu, sigmoid, tanh, gelu", options.activation);
+    text("--activation", "NAME", "between the layers: relu, leaky_relu, sigmoid, tanh, gelu",
+         options.activation);
     text("--init", "NAME",
          "weights: auto (by the activation behind), he, he_uniform, xavier, xavier_uniform, zero, normal:STD",
          options.init);
     text("--optimizer", "NAME", "sgd, momentum, nesterov, adagrad, rmsprop, adam, adam_paper, adamw",
          options.optimizer);
-    number("--learning-rate", "(default: 0.001 for the Adam family, else 0.01)", options.learning_rate, &not_negative,
-           "a finite number of at least 0");
+    number("--learning-rate", "(default: 0.001 for the Adam family, else 0.01)", options.learning_rate,
+           &not_negative, "a finite number of at least 0");
     number("--momentum", "of momentum and nesterov (default: 0.9)", options.momentum, &in_unit,
            "a number of at least 0, below 1");
     number("--weight-decay", "L2 penalty on weights; adamw: decoupled", options.weight_decay, &not_negative,
            "a finite number of at least 0")
         ->default_str("0");
-    text("--schedule", "NAME", "learning rate: constant, step:EVERY:FACTOR, cosine[:FLOOR]; then ,warmup:ITERATIONS",
+    text("--schedule", "NAME",
+         "learning rate: constant, step:EVERY:FACTOR, cosine[:FLOOR]; then ,warmup:ITERATIONS",
          options.schedule);
-    number("--clip-norm", "largest norm of all gradients together (default: none)", options.clip_norm, &positive,
-           "a finite number above 0");
-    number("--clip-value", "largest magnitude of a gradient element (default: none)", options.clip_value, &positive,
-           "a finite number above 0");
+    number("--clip-norm", "largest norm of all gradients together (default: none)", options.clip_norm,
+           &positive, "a finite number above 0");
+    number("--clip-value", "largest magnitude of a gradient element (default: none)", options.clip_value,
+           &positive, "a finite number above 0");
     add_text(app, "--batch", "samples a step",
              [&](const std::string& given) {
                  options.batch = static_cast<std::uint32_t>(parse_count("--batch", given, 1, 0xFFFFFFFF));
              })
         ->type_name("N")
         ->default_str(std::to_string(options.batch));
-    add_text(app, "--seed", "determines the whole run",
-             [&](const std::string& given) { options.seed = parse_count("--seed", given, 0, ~std::uint64_t{0}); })
+    add_text(
+        app, "--seed", "determines the whole run",
+        [&](const std::string& given) { options.seed = parse_count("--seed", given, 0, ~std::uint64_t{0}); })
         ->type_name("N")
         ->default_str(std::to_string(options.seed));
-    text("--update", "NAME", "immediate (no gradient arrays), stored, automatic; the same result", options.update);
+    text("--update", "NAME", "immediate (no gradient arrays), stored, automatic; the same result",
+         options.update);
 }
 
 BuiltModel build(const ModelOptions& options, std::uint32_t iterations) {
@@ -252,14 +263,16 @@ Runner::Runner(const DynamicModel& model, const Inference& recipe, std::string_v
 
 std::string layers_text(std::span<const std::uint32_t> layers, char separator) {
     std::string text;
-    for (const std::uint32_t layer : layers) (text.empty() ? text : text += separator) += std::to_string(layer);
+    for (const std::uint32_t layer : layers)
+        (text.empty() ? text : text += separator) += std::to_string(layer);
     return text;
 }
 
 std::string arena_text(const Totals& totals) {
     std::string text = grouped(totals.arena_bytes) + " bytes";
     for (std::size_t region = 0; region < 4; ++region) {
-        if (totals.region_bytes[region] == 0) continue;
+        const bool outside = region == 0 && !totals.training;
+        if (totals.region_bytes[region] == 0 || outside) continue;
         text += std::string(text.ends_with("bytes") ? ": " : ", ") + name(static_cast<Region>(region)) + ' ' +
                 grouped(totals.region_bytes[region]);
     }
@@ -278,7 +291,8 @@ CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string&
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
-std::uint64_t parse_count(std::string_view option, std::string_view text, std::uint64_t low, std::uint64_t high) {
+std::uint64_t parse_count(std::string_view option, std::string_view text, std::uint64_t low,
+                          std::uint64_t high) {
     std::uint64_t value = 0;
     const char* const end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);
@@ -289,7 +303,8 @@ std::uint64_t parse_count(std::string_view option, std::string_view text, std::u
     return value;
 }
 
-float parse_number(std::string_view option, std::string_view text, bool (*valid)(float), std::string_view expected) {
+float parse_number(std::string_view option, std::string_view text, bool (*valid)(float),
+                   std::string_view expected) {
     float value = 0;
     const char* const end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, value);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// What the subcommands of `ferrite` share: options as text, the model and the recipe that they describe, and a program
-// with the memory that it needs. Every bad option ends in an Error that begins with the option's name.
+// What the subcommands of `ferrite` share: options as text, the model and the recipe that they describe, and
+// a program with the memory that it needs. Every bad option ends in an Error that begins with the option's
+// name.
 #pragma once
-
-#include <ferrite/ferrite.hpp>
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <ferrite/ferrite.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,8 +17,8 @@
 
 namespace ferrite::host {
 
-/// The options of a model and its recipe, names still as text. Numbers are checked while the command line is read,
-/// everything else by build().
+/// The options of a model and its recipe, names still as text. Numbers are checked while the command line is
+/// read, everything else by build().
 struct ModelOptions {
     std::vector<std::uint32_t> layers{784, 100, 100, 100, 100, 10};  ///< inputs, units of each dense layer
     std::string activation = "relu";                                 ///< between the dense layers
@@ -66,8 +66,8 @@ class Arena {
     std::size_t size_ = 0;
 };
 
-/// A program with the memory of its tables. Throws Error, with `where` as its beginning, if there is no program for the
-/// model. A training recipe must outlive it.
+/// A program with the memory of its tables. Throws Error, with `where` as its beginning, if there is no
+/// program for the model. A training recipe must outlive it.
 class Compiled {
   public:
     Compiled(const DynamicModel& model, const Training& recipe, std::string_view where = "--layers");
@@ -120,7 +120,7 @@ class Runner {
 /// "784-100-10"
 [[nodiscard]] std::string layers_text(std::span<const std::uint32_t> layers, char separator = '-');
 
-/// The memory of a program by region, one line: "1,003,072 bytes: parameters 318,040, optimizer ...".
+/// The arena of a program by region, one line: "1,003,072 bytes: parameters 318,040, optimizer ...".
 [[nodiscard]] std::string arena_text(const Totals& totals);
 
 /// 1234567 as "1,234,567".
@@ -140,6 +140,8 @@ CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string&
 /// Each registers a subcommand, which runs when the command line has been read.
 void add_train_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
+void add_plan_command(CLI::App& app);
+void add_profile_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 
 }  // namespace ferrite::host

@@ -2,8 +2,6 @@
 // Output by descriptors: stdio would allocate its buffers whenever it likes.
 #include "output.hpp"
 
-#include "dataset.hpp"
-
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -17,6 +15,8 @@
 #include <cstdio>
 #include <system_error>
 #include <utility>
+
+#include "dataset.hpp"
 
 namespace ferrite::host {
 namespace {
@@ -55,7 +55,8 @@ Line& Line::print(const char* format, ...) noexcept {
 
 Line& Line::json(double value) noexcept {
     if (!std::isfinite(value)) return print("null");
-    const std::to_chars_result result = std::to_chars(text_.data() + size_, text_.data() + text_.size(), value);
+    const std::to_chars_result result =
+        std::to_chars(text_.data() + size_, text_.data() + text_.size(), value);
     if (result.ec == std::errc{}) size_ = static_cast<std::size_t>(result.ptr - text_.data());
     return *this;
 }
@@ -82,8 +83,8 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
     if (!target_.has_filename()) throw unwritable(where_, ENOENT);
     // Two outputs of one process may stand in one directory.
     static int number = 0;
-    temporary_ = target_.parent_path() /
-                 (".ferrite-" + std::to_string(::getpid()) + '-' + std::to_string(number++));
+    temporary_ =
+        target_.parent_path() / (".ferrite-" + std::to_string(::getpid()) + '-' + std::to_string(number++));
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0) {
         temporary_.clear();
@@ -100,7 +101,8 @@ OutputFile::~OutputFile() {
 void OutputFile::write(std::string_view bytes) { write_all(descriptor_, bytes, where_); }
 
 void OutputFile::commit() {
-    if (descriptor_ > STDERR_FILENO && ::close(std::exchange(descriptor_, -1)) != 0) throw unwritable(where_, errno);
+    if (descriptor_ > STDERR_FILENO && ::close(std::exchange(descriptor_, -1)) != 0)
+        throw unwritable(where_, errno);
     if (temporary_.empty()) return;
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw unwritable(where_, errno);
     temporary_.clear();
@@ -109,6 +111,10 @@ void OutputFile::commit() {
 Console::Console(bool standard_output)
     : descriptor_(standard_output ? STDOUT_FILENO : STDERR_FILENO), live_(::isatty(descriptor_) == 1) {}
 
+Console::~Console() {
+    // An error message comes next, and whether this works is no news.
+    if (has_status_ && ::write(descriptor_, "\n", 1) < 0) return;
+}
 
 void Console::line(std::string_view text) {
     if (has_status_) write("\r\x1b[K");

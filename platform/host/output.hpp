@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a command writes: lines of text in fixed memory, files that are complete or not there, and the console.
-// Writing allocates nothing, so that it may happen in the middle of a training run.
+// What a command writes: lines of text in fixed memory, files that are complete or not there, and the
+// console. Writing allocates nothing, so that it may happen in the middle of a training run.
 #pragma once
 
 #include <array>
@@ -27,8 +27,9 @@ class Line {
     std::size_t size_ = 0;
 };
 
-/// An output that somebody named on the command line. A regular file is written beside its place and takes it in
-/// commit(); without that, nothing remains. "-" is standard output; that, devices and pipes are written at once.
+/// An output that somebody named on the command line. A regular file is written beside its place and takes it
+/// in commit(); without that, nothing remains. "-" is standard output; that, devices and pipes are written at
+/// once.
 class OutputFile {
   public:
     /// Throws Error, which begins with `option` and `path`, if the file cannot be written.
@@ -49,11 +50,15 @@ class OutputFile {
     int descriptor_ = -1;
 };
 
-/// Text for a person: lines and, on a terminal, a last line that is rewritten. Standard output, or standard error where
-/// standard output carries something else.
+/// Text for a person: lines and, on a terminal, a last line that is rewritten. Standard output, or standard
+/// error where standard output carries something else.
 class Console {
   public:
     explicit Console(bool standard_output = true);
+    /// Ends the line that status() may have left.
+    ~Console();
+    Console(const Console&) = delete;
+    Console& operator=(const Console&) = delete;
 
     /// Whether it is a terminal, so that status() shows anything.
     [[nodiscard]] bool live() const noexcept { return live_; }

@@ -26,7 +26,8 @@ class Table {
     /// A rule across the table, as above a sum.
     void rule() { rows_.emplace_back(); }
 
-    /// Head, rule and rows, two spaces between the columns and none behind the last one; no line feed at the end.
+    /// Head, rule and rows, two spaces between the columns and none behind the last one; no line feed at the
+    /// end.
     [[nodiscard]] std::string text() const {
         std::vector<std::size_t> width;
         std::vector<std::string> head;
@@ -45,7 +46,8 @@ class Table {
     }
 
   private:
-    [[nodiscard]] std::string line(const std::vector<std::string>& cells, const std::vector<std::size_t>& width) const {
+    [[nodiscard]] std::string line(const std::vector<std::string>& cells,
+                                   const std::vector<std::size_t>& width) const {
         std::string result;
         for (std::size_t c = 0; c < columns_.size(); ++c) {
             const std::string padding(width[c] - cells[c].size(), ' ');

@@ -2,14 +2,14 @@
 // ferrite train.
 #include "train.hpp"
 
-#include "heap.hpp"
-#include "output.hpp"
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
+
+#include "heap.hpp"
+#include "output.hpp"
 
 namespace ferrite::host {
 namespace {
@@ -38,8 +38,8 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
     return std::chrono::duration<double>(end - begin).count();
 }
 
-/// Signals that ask for an end are counted while one of these lives: the first ends the training after the step at
-/// hand, with all results; the second ends the command as soon as its files are cleaned up.
+/// Signals that ask for an end are counted while one of these lives: the first ends the training after the
+/// step at hand, with all results; the second ends the command as soon as its files are cleaned up.
 class StopSignals {
   public:
     StopSignals() {
@@ -86,14 +86,15 @@ struct Score {
 };
 
 template <class Index>
-Score measure(TrainingSession& session, Batch& batch, const Samples& samples, std::uint32_t count, Index&& index) {
+Score measure(TrainingSession& session, Batch& batch, const Samples& samples, std::uint32_t count,
+              Index&& index) {
     double loss = 0;
     std::uint64_t correct = 0;
     for (std::uint32_t first = 0; first < count; first += batch.rows()) {
         StopSignals::leave_on_second();
         batch.take(samples, first, std::min(batch.capacity(), count - first), index);
         const Evaluation evaluation = session.evaluate(batch.inputs(), batch.labels());
-        loss += double{evaluation.loss} * batch.rows();
+        loss += static_cast<double>(evaluation.loss) * batch.rows();
         correct += evaluation.correct;
     }
     return {loss / count, static_cast<double>(correct) / count};
@@ -108,7 +109,8 @@ class TrainingRun {
           batches_(data_, options.model),
           total_(total_iterations()),
           learner_(build(options.model, total_)),
-          measured_(std::min<std::uint32_t>(options.model.batch, 250), data_.dataset().train.images.image_size()),
+          measured_(std::min<std::uint32_t>(options.model.batch, 250),
+                    data_.dataset().train.images.image_size()),
           console_(options.json != "-") {
         if (!options.json.empty()) json_.emplace("--json", options.json);
         if (!options.save.empty()) save_.emplace("--save", options.save);
@@ -127,8 +129,9 @@ class TrainingRun {
         if (options_.iterations != 0) return options_.iterations;
         const std::uint64_t total = std::uint64_t{options_.epochs} * batches_.per_epoch();
         if (total > 0xFFFFFFFF) {
-            throw Error("--epochs", std::to_string(options_.epochs),
-                        "at most " + std::to_string(0xFFFFFFFF / batches_.per_epoch()) + " (2^32 iterations)");
+            throw Error(
+                "--epochs", std::to_string(options_.epochs),
+                "at most " + std::to_string(0xFFFFFFFF / batches_.per_epoch()) + " (2^32 iterations)");
         }
         return static_cast<std::uint32_t>(total);
     }
@@ -143,12 +146,14 @@ class TrainingRun {
         samples += grouped(data_.dataset().test.images.count) + " test";
         console_.line("data      " + data_.dataset().name + ", " + samples + " images of " +
                       std::to_string(images.height) + " x " + std::to_string(images.width));
-        const std::string activation = options_.model.layers.size() > 2 ? ' ' + options_.model.activation : "";
+        const std::string activation =
+            options_.model.layers.size() > 2 ? ' ' + options_.model.activation : "";
         console_.line("network   " + layers_text(options_.model.layers) + activation + ", " +
                       grouped(totals.parameters) + " parameters");
-        console_.line("recipe    " + options_.model.optimizer + ", batch " + std::to_string(options_.model.batch) +
-                      ", " + grouped(total_) + " iterations (" + std::to_string(batches_.per_epoch()) +
-                      " an epoch), seed " + std::to_string(options_.model.seed) + ", " + name(active_isa()));
+        console_.line("recipe    " + options_.model.optimizer + ", batch " +
+                      std::to_string(options_.model.batch) + ", " + grouped(total_) + " iterations (" +
+                      std::to_string(batches_.per_epoch()) + " an epoch), seed " +
+                      std::to_string(options_.model.seed) + ", " + name(active_isa()));
         console_.line("arena     " + arena_text(totals));
         nlohmann::ordered_json regions;
         for (std::size_t region = 0; region < 4; ++region)
@@ -173,7 +178,7 @@ class TrainingRun {
             const Batch& batch = batches_.next();
             if (console_.live() && Clock::now() >= next_refresh_) show_progress(batch);
             const float loss = session.step(batch.inputs(), batch.labels());
-            loss_sum_ += double{loss} * batch.rows();
+            loss_sum_ += static_cast<double>(loss) * batch.rows();
             samples_ += batch.rows();
             stop = session.iteration() == total_ || StopSignals::any();
             if (stop || batches_.epoch_ends()) {
@@ -185,19 +190,22 @@ class TrainingRun {
         if (allocations) allocations_ = heap_allocations().value() - *allocations;
     }
 
-    /// The batch is measured before it is learned from: an estimate for new samples that costs one forward pass.
+    /// The batch is measured before it is learned from: an estimate for new samples that costs one forward
+    /// pass.
     void show_progress(const Batch& batch) {
         TrainingSession& session = learner_.session();
         const Clock::time_point now = Clock::now();
         next_refresh_ = now + refresh_interval;
-        const double accuracy = session.evaluate(batch.inputs(), batch.labels()).correct / double(batch.rows());
+        const double accuracy =
+            session.evaluate(batch.inputs(), batch.labels()).correct / static_cast<double>(batch.rows());
         shown_accuracy_ = shown_accuracy_ < 0 ? accuracy : 0.8 * shown_accuracy_ + 0.2 * accuracy;
         Line line;
         line.print("epoch %u/%u  iteration %u/%u", batches_.epoch(), epochs(), session.iteration(), total_);
         if (samples_ != 0) line.print("  loss %.4f", loss_sum_ / static_cast<double>(samples_));
         line.print("  accuracy %.1f %%", 100 * shown_accuracy_);
         if (samples_ != 0) {
-            line.print("  %.0f samples/s", static_cast<double>(samples_) / seconds_between(epoch_begin_, now));
+            line.print("  %.0f samples/s",
+                       static_cast<double>(samples_) / seconds_between(epoch_begin_, now));
             const double left =
                 seconds_between(begin_, now) / session.iteration() * (total_ - session.iteration());
             if (left < 60) {
@@ -228,7 +236,8 @@ class TrainingRun {
 
         if (json_) {
             Line line;
-            line.print("{\"event\":\"epoch\",\"epoch\":%u,\"iteration\":%u", batches_.epoch(), session.iteration());
+            line.print("{\"event\":\"epoch\",\"epoch\":%u,\"iteration\":%u", batches_.epoch(),
+                       session.iteration());
             line.print(",\"train_loss\":").json(train_loss);
             line.print(",\"train_accuracy\":").json(train_accuracy);
             line.print(",\"validation_accuracy\":").json(validation_accuracy);
@@ -255,12 +264,9 @@ class TrainingRun {
         const double seconds = seconds_between(begin_, end_);
         Line hash;
         hash.print("%016llx", static_cast<unsigned long long>(digest(session)));
-        nlohmann::ordered_json done{{"event", "done"},
-                                    {"test_accuracy", test_.accuracy},
-                                    {"seconds", seconds},
-                                    {"isa", name(active_isa())},
-                                    {"heap_allocations", nullptr},
-                                    {"digest", hash.view()}};
+        nlohmann::ordered_json done{
+            {"event", "done"},           {"test_accuracy", test_.accuracy}, {"seconds", seconds},
+            {"isa", name(active_isa())}, {"heap_allocations", nullptr},     {"digest", hash.view()}};
         if (allocations_) done["heap_allocations"] = *allocations_;
         if (StopSignals::any()) done["interrupted"] = true;
         write_json(done);
@@ -274,11 +280,13 @@ class TrainingRun {
         if (json_) json_->commit();
 
         if (StopSignals::any())
-            console_.line("interrupted after iteration " + grouped(session.iteration()) + " of " + grouped(total_));
+            console_.line("interrupted after iteration " + grouped(session.iteration()) + " of " +
+                          grouped(total_));
         Line line;
         line.print("result    test accuracy %.2f %%, test loss %.4f", 100 * test_.accuracy, test_.loss);
         console_.line(line.view());
-        console_.line("heap      " + (allocations_ ? grouped(*allocations_) + " allocations" : "not counted") +
+        console_.line("heap      " +
+                      (allocations_ ? grouped(*allocations_) + " allocations" : "not counted") +
                       " from the first training step to the last");
         line.clear();
         line.print("time      %.2f s, %.0f samples/s in training", seconds,
@@ -317,11 +325,9 @@ void add_data_options(CLI::App& app, DataOptions& options, bool training) {
              })
         ->type_name("DIR");
     if (!training) return;
-    add_text(app, "--limit", "use only the first N training images",
-             [&](const std::string& given) {
-                 options.limit = static_cast<std::uint32_t>(parse_count("--limit", given, 1, 0xFFFFFFFF));
-             })
-        ->type_name("N");
+    add_text(app, "--limit", "use only the first N training images", [&](const std::string& given) {
+        options.limit = static_cast<std::uint32_t>(parse_count("--limit", given, 1, 0xFFFFFFFF));
+    })->type_name("N");
     add_text(app, "--validation", "share of the training images that is kept for validation (default: none)",
              [&](const std::string& given) {
                  options.validation = parse_number(
@@ -334,21 +340,22 @@ void add_data_options(CLI::App& app, DataOptions& options, bool training) {
 Dataset load_fitting(const std::string& directory, std::string_view where, std::uint32_t inputs,
                      std::uint32_t outputs) {
     constexpr std::uint32_t usual_classes = 10;
-    Dataset dataset = load_dataset(directory.empty() ? default_dataset_directory() : std::filesystem::path(directory),
-                                   std::max(usual_classes, std::min(outputs, std::uint32_t{65536})));
+    Dataset dataset =
+        load_dataset(directory.empty() ? default_dataset_directory() : std::filesystem::path(directory),
+                     std::max(usual_classes, std::min(outputs, std::uint32_t{65536})));
     const Images& images = dataset.train.images;
     if (inputs != images.image_size()) {
         throw Error(where, std::to_string(inputs) + " inputs",
-                    std::to_string(images.image_size()) + " (images of " + std::to_string(images.height) + " x " +
-                        std::to_string(images.width) + " in " + dataset.name + ')');
+                    std::to_string(images.image_size()) + " (images of " + std::to_string(images.height) +
+                        " x " + std::to_string(images.width) + " in " + dataset.name + ')');
     }
     std::uint32_t largest = 0;
     for (const Samples* samples : {&dataset.train, &dataset.test})
         for (const Label label : samples->labels) largest = std::max<std::uint32_t>(largest, label);
     if (outputs <= largest) {
         throw Error(where, std::to_string(outputs) + " outputs",
-                    "at least " + std::to_string(largest + 1) + " (labels of 0.." + std::to_string(largest) + " in " +
-                        dataset.name + ')');
+                    "at least " + std::to_string(largest + 1) + " (labels of 0.." + std::to_string(largest) +
+                        " in " + dataset.name + ')');
     }
     return dataset;
 }
@@ -357,13 +364,14 @@ TrainingData::TrainingData(const DataOptions& data, const ModelOptions& model)
     : dataset_(load_fitting(data.directory, "--layers", model.layers.front(), model.layers.back())) {
     const std::uint32_t available = dataset_.train.images.count;
     if (data.limit > available) {
-        throw Error("--limit", std::to_string(data.limit),
-                    "at most " + std::to_string(available) + " (the training images of " + dataset_.name + ')');
+        throw Error(
+            "--limit", std::to_string(data.limit),
+            "at most " + std::to_string(available) + " (the training images of " + dataset_.name + ')');
     }
     const std::uint32_t used = data.limit == 0 ? available : data.limit;
     split_ = Permutation(used, Random(Seed{model.seed}, split_stream));
     if (data.validation) {
-        validation_ = static_cast<std::uint32_t>(std::lround(double{*data.validation} * used));
+        validation_ = static_cast<std::uint32_t>(std::lround(static_cast<double>(*data.validation) * used));
         if (validation_ == 0 || validation_ == used) {
             throw Error("--validation",
                         std::to_string(validation_) + " of " + std::to_string(used) + " training images",
@@ -383,7 +391,9 @@ TrainingBatches::TrainingBatches(const TrainingData& data, const ModelOptions& m
       order_(data.training(), Random(seed_, order_stream)),
       position_(data.training()) {}
 
-std::uint32_t TrainingBatches::per_epoch() const noexcept { return (data_->training() - 1) / batch_.capacity() + 1; }
+std::uint32_t TrainingBatches::per_epoch() const noexcept {
+    return (data_->training() - 1) / batch_.capacity() + 1;
+}
 
 const Batch& TrainingBatches::next() noexcept {
     if (epoch_ends()) {
@@ -399,7 +409,8 @@ const Batch& TrainingBatches::next() noexcept {
 }
 
 void add_train_command(CLI::App& app) {
-    CLI::App* const command = app.add_subcommand("train", "Train a network on images and report how good it is");
+    CLI::App* const command =
+        app.add_subcommand("train", "Train a network on images and report how good it is");
     const auto options = std::make_shared<TrainOptions>();
     add_data_options(*command, options->data);
     add_model_options(*command, options->model);
@@ -414,12 +425,10 @@ void add_train_command(CLI::App& app) {
         ->default_str(std::to_string(options->epochs));
     count("--iterations", "stop after N steps, whatever --epochs says", options->iterations);
     const auto file = [&](const char* name, const char* help, std::string& value) {
-        add_text(*command, name, help,
-                 [name, &value](const std::string& given) {
-                     if (given.empty()) throw Error(name, "nothing", "a file");
-                     value = given;
-                 })
-            ->type_name("FILE");
+        add_text(*command, name, help, [name, &value](const std::string& given) {
+            if (given.empty()) throw Error(name, "nothing", "a file");
+            value = given;
+        })->type_name("FILE");
     };
     file("--json", "write what happens as JSON, an object a line; -: to standard output", options->json);
     file("--save", "write the trained network", options->save);

@@ -2,12 +2,12 @@
 // What a run trains on: a data set divided into parts, in batches. Once made, nothing here allocates.
 #pragma once
 
-#include "dataset.hpp"
-#include "options.hpp"
-
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "dataset.hpp"
+#include "options.hpp"
 
 namespace ferrite::host {
 
@@ -20,13 +20,13 @@ struct DataOptions {
 /// --data; with `training` also --limit and --validation. `options` must live as long as `app`.
 void add_data_options(CLI::App& app, DataOptions& options, bool training = true);
 
-/// Reads the data set. Throws Error, with `where` as its beginning, if a network of this many inputs and outputs does
-/// not fit it.
+/// Reads the data set. Throws Error, with `where` as its beginning, if a network of this many inputs and
+/// outputs does not fit it.
 [[nodiscard]] Dataset load_fitting(const std::string& directory, std::string_view where, std::uint32_t inputs,
                                    std::uint32_t outputs);
 
-/// A data set whose training samples are divided, by a permutation keyed with the seed, into those that are learned
-/// from and those for validation.
+/// A data set whose training samples are divided, by a permutation keyed with the seed, into those that are
+/// learned from and those for validation.
 class TrainingData {
   public:
     /// Throws Error if the data set, the network, --limit, --validation and --batch do not go together.
@@ -56,7 +56,9 @@ class Batch {
     Batch(std::size_t capacity, std::size_t image_size)
         : indices_(capacity), labels_(capacity), inputs_(capacity * image_size), image_size_(image_size) {}
 
-    [[nodiscard]] std::uint32_t capacity() const noexcept { return static_cast<std::uint32_t>(indices_.size()); }
+    [[nodiscard]] std::uint32_t capacity() const noexcept {
+        return static_cast<std::uint32_t>(indices_.size());
+    }
     /// Takes the samples index(first), index(first + 1), ...: `rows` <= capacity() of them.
     template <class Index>
     void take(const Samples& samples, std::uint32_t first, std::uint32_t rows, Index&& index) noexcept {
@@ -81,8 +83,8 @@ class Batch {
     std::uint32_t rows_ = 0;
 };
 
-/// The batches of a run, epoch after epoch for ever. Each epoch meets every training sample once, in an order of its
-/// own; its last batch may be smaller.
+/// The batches of a run, epoch after epoch for ever. Each epoch meets every training sample once, in an order
+/// of its own; its last batch may be smaller.
 class TrainingBatches {
   public:
     /// `data` must outlive it.
