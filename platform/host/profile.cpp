@@ -37,7 +37,8 @@ Times summary(std::vector<float> times) {
     const auto half = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
     std::nth_element(times.begin(), half, times.end());
     return {std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size()),
-            double{*half}, double{*std::min_element(times.begin(), times.end())}};
+            static_cast<double>(*half),
+            static_cast<double>(*std::min_element(times.begin(), times.end()))};
 }
 
 /// Keeps the time of every call of every step, without a heap allocation after the start.
