@@ -144,7 +144,7 @@ void compare(const std::vector<Array>& arrays, std::size_t slack, Reference refe
             memory.emplace_back(arrays[i].values, slack);
             pointers[i] = arrays[i].absent ? nullptr : memory[i].data();
         }
-        INFO("on ", set.name, ", slack ", slack);
+        INFO("on ", std::string(set.name), ", slack ", slack);
         run(set, pointers);
         for (std::size_t i = 0; i < arrays.size(); ++i) {
             std::string found;
@@ -216,7 +216,7 @@ TEST_CASE("select_isa takes the sets that are built and supported, and only thos
             probe(Map{});
             CHECK(entry_that_ran == i);
         } else {
-            MESSAGE(fe::name(isa) << " is not compared: this processor or its operating system lacks it");
+            MESSAGE(std::string(fe::name(isa)) << " is not compared: this processor or its operating system lacks it");
             CHECK(status == Status::isa_not_supported);
             CHECK(fe::active_isa() == before);
         }
@@ -242,7 +242,7 @@ TEST_CASE("a portable kernel runs the same function on every set") {
     const fe::Kernel<Map> kernel = fe::portable_kernel("mine", &record<77>);
     CHECK(std::string(kernel.name) == "mine");
     on_every_set([&](const Set& set) {
-        INFO(set.name);
+        INFO(std::string(set.name));
         entry_that_ran = 0;
         kernel(Map{});
         CHECK(entry_that_ran == 77);
@@ -415,8 +415,8 @@ struct DenseCase {
 
 void compare_dense(Source& source, const DenseCase& d) {
     INFO("batch ", d.batch, ", inputs ", d.inputs, ", outputs ", d.outputs, ", dx ", static_cast<int>(d.dx), ", derivative ",
-         d.derivative ? d.derivative->name() : "none", ", weights ", d.weights, ", update ",
-         d.update ? d.update->name() : "none", ", bias ", d.bias, ", values ", static_cast<int>(d.values));
+         std::string(d.derivative ? d.derivative->name() : "none"), ", weights ", d.weights, ", update ",
+         std::string(d.update ? d.update->name() : "none"), ", bias ", d.bias, ", values ", static_cast<int>(d.values));
     const std::size_t states = d.update ? static_cast<std::size_t>(d.update->formula.states) : 0;
     const bool stored = d.weights && d.update == nullptr;
     enum { x, dy, w, b, dx, aux, dw, db, w_state, b_state = w_state + 2, scratch = b_state + 2, count };
@@ -581,7 +581,7 @@ TEST_CASE("losses, with the gradient beside or over the outputs") {
             for (const std::size_t rows : {1u, 3u, 7u})
                 for (const Values values : fe::test::all_values)
                     for (const bool in_place : {false, true}) {
-                        INFO(loss.bodies.kernel[0].name, ", rows ", rows, ", columns ", columns, ", in place ", in_place,
+                        INFO(std::string(loss.bodies.kernel[0].name), ", rows ", rows, ", columns ", columns, ", in place ", in_place,
                              ", values ", static_cast<int>(values));
                         enum { z, targets, dz, result };
                         std::vector<Array> arrays(4);
@@ -630,7 +630,7 @@ TEST_CASE("softmax_cross_entropy: every position of the label in rows around the
 
 TEST_CASE("softmax_cross_entropy: a label out of range is a loss of NaN and a finite gradient") {
     on_every_set([&](const Set& set) {
-        INFO(set.name);
+        INFO(std::string(set.name));
         for (const unsigned label : {3u, 4u, 17u, 65535u}) {
             std::vector<float> z{0.5f, -1.0f, 2.0f, 1.0f, 0.0f, 0.25f}, dz(6, canary);
             const std::vector<std::uint16_t> labels{1, static_cast<std::uint16_t>(label)};
@@ -677,7 +677,7 @@ void compare_map(Source& source, const MapCase& f, std::size_t rows, std::size_t
     for (std::size_t i = 2; i < 2 + static_cast<std::size_t>(f.formula.states); ++i)
         for (float& s : arrays[i].values)
             if (source.below(16) != 0) s = std::fabs(s);
-    INFO(f.name(), ", rows ", rows, ", columns ", columns, ", values ", static_cast<int>(values), ", operands ", of[0], of[1],
+    INFO(std::string(f.name()), ", rows ", rows, ", columns ", columns, ", values ", static_cast<int>(values), ", operands ", of[0], of[1],
          of[2], ", strides ", map.stride[0], " ", map.stride[1], " ", map.stride[2], " ", map.stride[3]);
     const auto arguments = [&](const Pointers& p) {
         Map result = map;
@@ -805,7 +805,7 @@ TEST_CASE("double precision: activations and their slopes") {
     for (const InDouble& activation : activations)
         for (int step = -160; step <= 160; ++step) {
             const float x = static_cast<float>(step) * 0.0625f + 0.01f;
-            INFO(activation.forward->name(), " at ", x);
+            INFO(std::string(activation.forward->name()), " at ", x);
             float forward[4] = {0, x, 0, 0};
             activation.forward->formula.element(forward, slope_constants);
             const double y = activation.f(wide(x));
@@ -823,7 +823,7 @@ TEST_CASE("double precision: the backward pass of act(u) W + b") {
     const auto u = source.array(B * I, Values::normal), w = source.array(I * O, Values::normal);
     const auto b = source.array(O, Values::normal), dy = source.array(B * O, Values::normal);
     for (const InDouble& activation : activations) {
-        INFO(activation.forward->name());
+        INFO(std::string(activation.forward->name()));
         // L(u, W, b) = sum of dy (act(u) W + b)
         const auto loss = [&](const std::vector<double>& uu, const std::vector<double>& ww, const std::vector<double>& bb) {
             double total = 0;
@@ -944,7 +944,7 @@ TEST_CASE("double precision: losses and their slopes") {
     for (std::size_t kind = 0; kind < std::size(losses); ++kind)
         for (const std::size_t columns : {1u, 3u, 10u, 33u}) {
             constexpr std::size_t rows = 3;
-            INFO(losses[kind].bodies.kernel[0].name, ", columns ", columns);
+            INFO(std::string(losses[kind].bodies.kernel[0].name), ", columns ", columns);
             std::vector<float> z = source.array(rows * columns, Values::normal), t(z.size()), dz(z.size());
             for (float& x : z) x *= 2;
             for (float& x : t) x = static_cast<float>(source.below(5)) * 0.25f;
@@ -980,7 +980,7 @@ TEST_CASE("softmax_cross_entropy is exact for logits of +-1e4, on every set") {
     const double expected = cross_entropy_in_double(at, {}, labels, rows);
     CHECK(expected == doctest::Approx((std::log(5.0) + std::log(5.0) + 2e4 + std::log(10.0)) / 4));
     on_every_set([&](const Set& set) {
-        INFO(set.name);
+        INFO(std::string(set.name));
         std::vector<float> dz(z.size(), canary);
         float loss = 0;
         losses[0].bodies[set]({.z = z.data(), .labels = labels.data(), .targets = nullptr, .dz = dz.data(), .loss = &loss,
@@ -1073,7 +1073,7 @@ TEST_CASE("double precision: optimizers over 20 steps, with and without scale, c
     Source source(25);
     for (const TextbookStep& method : textbook)
         for (const bool plain : {true, false}) {
-            INFO(method.optimizer.name, ", option ", method.optimizer.option, ", plain ", plain);
+            INFO(std::string(method.optimizer.name), ", option ", method.optimizer.option, ", plain ", plain);
             REQUIRE(method.optimizer.valid);
             CHECK(static_cast<int>(method.optimizer.state_slots) == method.formula->states);
             constexpr float rate = 0.05f, decay = 0.1f;

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <string>
 #include <limits>
 #include <vector>
 
@@ -287,7 +288,7 @@ TEST_CASE("every operation of every vector type is the plain C++ formula bit for
     }
     std::vector<float> out(a.size());
     for (const SimdCases& cases : all_cases()) {
-        CAPTURE(cases.name);
+        INFO(std::string(cases.name));
         for (int number = 0; number < static_cast<int>(Operation::count); ++number) {
             const auto which = static_cast<Operation>(number);
             cases.apply(which, a.data(), b.data(), c.data(), out.data(), out.size());
@@ -307,7 +308,7 @@ TEST_CASE("every operation of every vector type is the plain C++ formula bit for
 
 TEST_CASE("partial loads and stores touch exactly n floats") {
     for (const SimdCases& cases : all_cases()) {
-        CAPTURE(cases.name);
+        INFO(std::string(cases.name));
         for (std::size_t n = 0; n <= cases.width; ++n) {
             CAPTURE(n);
             float from[16], out[16], to[18];
@@ -334,7 +335,7 @@ TEST_CASE("partial loads and stores at the edges of mapped memory do not fault")
     float* const begin = reinterpret_cast<float*>(middle);
     float* const end = reinterpret_cast<float*>(middle + page);
     for (const SimdCases& cases : all_cases()) {
-        CAPTURE(cases.name);
+        INFO(std::string(cases.name));
         for (std::size_t n = 0; n <= cases.width; ++n) {
             float out[16];
             for (float* p = begin; p < end; ++p) *p = 1.0f;

@@ -18,32 +18,14 @@ std::size_t length(const char* text) noexcept {
     return n;
 }
 
-/// Everything before the floats.
-void write_header(ByteWriter& writer, const DynamicModel& model, const ProgramView& program) noexcept {
-    const auto word = [&](std::size_t value) { writer(static_cast<std::uint32_t>(value)); };
-    const auto text = [&](const char* first, std::size_t n) {
-        for (std::size_t i = 0; i < n; i += 4) {
-            std::uint32_t packed = 0;
-            for (std::size_t k = 0; k < 4 && i + k < n; ++k)
-                packed |= static_cast<std::uint32_t>(static_cast<unsigned char>(first[i + k])) << (8 * k);
-            writer(packed);
-        }
-    };
-    text(magic, sizeof(magic));
-    writer(version);
-    writer(model.input.rank);
-    for (const std::uint32_t extent : model.input.extent) writer(extent);
-    word(model.layers.size());
-    word(program.parameters.size());
-    for (const AnyLayer& layer : model.layers) {
-        word(length(layer.name()));
-        text(layer.name(), length(layer.name()));
-        ByteWriter measure({});
-        layer.write(measure);
-        word(measure.position());
-        layer.write(writer);
+/// `n` characters, padded with zeros to 4 bytes.
+void write_text(ByteWriter& writer, const char* first, std::size_t n) noexcept {
+    for (std::size_t i = 0; i < n; i += 4) {
+        std::uint32_t packed = 0;
+        for (std::size_t k = 0; k < 4 && i + k < n; ++k)
+            packed |= static_cast<std::uint32_t>(static_cast<unsigned char>(first[i + k])) << (8 * k);
+        writer(packed);
     }
-    for (const Parameter& p : program.parameters) writer(p.elements);
 }
 
 std::size_t parameter_bytes(const ProgramView& program) noexcept {
@@ -77,18 +59,28 @@ std::uint64_t digest(const TrainingSession& session) noexcept {
     return hash;
 }
 
-std::size_t weights_bytes(const DynamicModel& model, const ProgramView& program) noexcept {
-    ByteWriter measure({});
-    write_header(measure, model, program);
-    return measure.position() + parameter_bytes(program) + 8;
+namespace format_detail {
+
+void write_start(ByteWriter& writer, Shape input, std::size_t layers, const ProgramView& program) noexcept {
+    write_text(writer, magic, sizeof(magic));
+    writer(version);
+    writer(input.rank);
+    for (const std::uint32_t extent : input.extent) writer(extent);
+    writer(static_cast<std::uint32_t>(layers));
+    writer(static_cast<std::uint32_t>(program.parameters.size()));
 }
 
-Result<std::size_t> save_weights(const DynamicModel& model, const TrainingSession& session,
-                                 std::span<std::byte> out) noexcept {
-    const std::size_t bytes = weights_bytes(model, session.program());
-    if (out.size() < bytes) return Status::buffer_too_small;
-    ByteWriter writer(out);
-    write_header(writer, model, session.program());
+void write_layer(ByteWriter& writer, const char* name, std::size_t configuration_bytes) noexcept {
+    writer(static_cast<std::uint32_t>(length(name)));
+    write_text(writer, name, length(name));
+    writer(static_cast<std::uint32_t>(configuration_bytes));
+}
+
+void write_sizes(ByteWriter& writer, const ProgramView& program) noexcept {
+    for (const Parameter& p : program.parameters) writer(p.elements);
+}
+
+Result<std::size_t> finish(ByteWriter& writer, const TrainingSession& session, std::span<std::byte> out) noexcept {
     std::size_t at = writer.position();
     for (std::size_t i = 0; i < session.parameter_count(); ++i) {
         const auto values = std::as_bytes(session.parameter(i));
@@ -99,10 +91,8 @@ Result<std::size_t> save_weights(const DynamicModel& model, const TrainingSessio
     ByteWriter tail(out.subspan(at));
     tail(static_cast<std::uint32_t>(sum));
     tail(static_cast<std::uint32_t>(sum >> 32));
-    return bytes;
+    return at + tail.position();
 }
-
-namespace format_detail {
 
 bool next_layer(std::span<const std::byte> records, std::size_t& position, LayerRecord& record) noexcept {
     // All lengths are 32 bits wide and all sums are taken in 64.

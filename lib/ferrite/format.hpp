@@ -24,12 +24,44 @@ namespace ferrite {
 /// FNV-1a 64 of all parameters, W before b, in the order of the layers, without padding: equal digests, equal bits.
 [[nodiscard]] std::uint64_t digest(const TrainingSession& session) noexcept;
 
-/// Bytes of the weights file of a model and a program compiled from it.
-[[nodiscard]] std::size_t weights_bytes(const DynamicModel& model, const ProgramView& program) noexcept;
+namespace format_detail {
+void write_start(ByteWriter& writer, Shape input, std::size_t layers, const ProgramView& program) noexcept;
+void write_layer(ByteWriter& writer, const char* name, std::size_t configuration_bytes) noexcept;
+void write_sizes(ByteWriter& writer, const ProgramView& program) noexcept;
+Result<std::size_t> finish(ByteWriter& writer, const TrainingSession& session, std::span<std::byte> out) noexcept;
 
-/// Writes the weights file to `out` and answers its length. buffer_too_small: nothing useful is in `out`.
-[[nodiscard]] Result<std::size_t> save_weights(const DynamicModel& model, const TrainingSession& session,
-                                               std::span<std::byte> out) noexcept;
+/// Everything before the floats.
+template <class M>
+void write_header(ByteWriter& writer, const M& model, const ProgramView& program) noexcept {
+    write_start(writer, model.input, model.size(), program);
+    model.for_each([&](const auto& layer) {
+        ByteWriter measure({});
+        write_fields(layer, measure);
+        write_layer(writer, name_of(layer), measure.position());
+        write_fields(layer, writer);
+    });
+    write_sizes(writer, program);
+}
+}  // namespace format_detail
+
+/// Bytes of the weights file of a Model or DynamicModel and a program compiled from it.
+template <class M>
+[[nodiscard]] std::size_t weights_bytes(const M& model, const ProgramView& program) noexcept {
+    ByteWriter measure({});
+    format_detail::write_header(measure, model, program);
+    return measure.position() + std::size_t{program.totals->parameters} * sizeof(float) + 8;
+}
+
+/// Writes the weights file of a session, compiled from `model`, to `out` and answers its length. buffer_too_small:
+/// nothing useful is in `out`.
+template <class M>
+[[nodiscard]] Result<std::size_t> save_weights(const M& model, const TrainingSession& session,
+                                               std::span<std::byte> out) noexcept {
+    if (out.size() < weights_bytes(model, session.program())) return Status::buffer_too_small;
+    ByteWriter writer(out);
+    format_detail::write_header(writer, model, session.program());
+    return format_detail::finish(writer, session, out);
+}
 
 /// A weights file that has been checked: spans into its bytes.
 struct WeightsFile {

@@ -186,13 +186,27 @@ struct DynamicModel {
     }
 };
 
-/// The Nonlinearity of a layer, whichever way it says it.
+// What a layer says of itself, whether it is an AnyLayer or not.
 template <class L>
 [[nodiscard]] constexpr Nonlinearity nonlinearity_of(const L& layer) noexcept {
     if constexpr (std::same_as<L, AnyLayer>)
         return layer.nonlinearity();
     else
         return L::nonlinearity;
+}
+template <class L>
+[[nodiscard]] constexpr const char* name_of(const L& layer) noexcept {
+    if constexpr (std::same_as<L, AnyLayer>)
+        return layer.name();
+    else
+        return L::name;
+}
+template <class L>
+void write_fields(const L& layer, ByteWriter& writer) noexcept {
+    if constexpr (std::same_as<L, AnyLayer>)
+        layer.write(writer);
+    else
+        L::fields(layer, writer);
 }
 
 }  // namespace ferrite
