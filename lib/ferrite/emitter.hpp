@@ -7,6 +7,7 @@
 #include <ferrite/kernels.hpp>
 #include <ferrite/optimizer.hpp>
 
+#include <array>
 #include <span>
 
 namespace ferrite {
@@ -26,6 +27,17 @@ enum class Region : std::uint8_t { parameters, optimizer, gradients, planned, in
 using BufferId = std::uint16_t;
 inline constexpr BufferId no_buffer = 0xFFFF;
 inline constexpr std::uint16_t no_step = 0xFFFF;
+
+/// The buffers of a step.
+using Operands = std::array<BufferId, 12>;
+/// Those given, then no_buffer.
+template <class... Ids>
+    requires(sizeof...(Ids) <= std::tuple_size_v<Operands>)
+[[nodiscard]] constexpr Operands operands(Ids... ids) noexcept {
+    Operands result{ids...};
+    for (std::size_t i = sizeof...(Ids); i < result.size(); ++i) result[i] = no_buffer;
+    return result;
+}
 
 struct Buffer {
     const char* name = "";
@@ -83,8 +95,7 @@ struct Step {
     std::uint16_t layer = 0;
     bool takes_map = false;  ///< a map over the output may be fused into this step
     bool decays = false;     ///< of an update step: which constants it takes
-    BufferId operand[12]{no_buffer, no_buffer, no_buffer, no_buffer, no_buffer, no_buffer,
-                         no_buffer, no_buffer, no_buffer, no_buffer, no_buffer, no_buffer};
+    Operands operand = operands();
     std::uint32_t size[2]{};      ///< elements per sample
     float constant[8]{};          ///< of `map`, or of the step
     std::uint64_t flops = 0;      ///< per sample: multiplications and additions of its matrix products
@@ -243,8 +254,7 @@ constexpr void Emitter::update(const Parameter& p, BufferId gradient) noexcept {
           .update = optimizer_->update,
           .layer = p.layer,
           .decays = p.decays,
-          .operand = {p.value, gradient, no_buffer, p.state[0], p.state[1], no_buffer, no_buffer, no_buffer, no_buffer,
-                      no_buffer, no_buffer, no_buffer},
+          .operand = operands(p.value, gradient, no_buffer, p.state[0], p.state[1]),
           .size = {p.elements, 0}});
 }
 

@@ -22,6 +22,14 @@ struct UpdateConstants {
 };
 static_assert(sizeof(UpdateConstants) == 8 * sizeof(float));
 
+/// The g of that formula, for an update kernel of your own. `gradient`: as it comes to the kernel; p: the parameter.
+[[nodiscard]] inline float effective_gradient(const UpdateConstants& k, float p, float gradient) noexcept {
+    float g = k.gradient_scale * gradient;
+    if (g < -k.clip) g = -k.clip;
+    if (g > k.clip) g = k.clip;
+    return __builtin_fmaf(k.weight_decay, p, g);
+}
+
 /// An optimizer as the compiler and the trainer see it. Your own optimizer is a config struct that converts to this.
 struct Optimizer {
     const char* name = "";

@@ -11,23 +11,16 @@ namespace activation_detail {
 
 constexpr void forward(Emitter& e, Node& n, const Kernel<Map>& map, float constant = 0) noexcept {
     n.y = e.activation(map.name, n.layer, n.out.elements(), n.x);
-    Step s{.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .size = {n.out.elements(), 0}};
-    s.operand[0] = n.y;
-    s.operand[1] = n.x;
-    s.constant[0] = constant;
-    e.step(s);
+    e.step({.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .operand = operands(n.y, n.x),
+            .size = {n.out.elements(), 0}, .constant = {constant}});
 }
 
 /// `kept`: the operand that the derivative is a function of, y or x.
 constexpr void backward(Emitter& e, Node& n, const Kernel<Map>& map, BufferId kept, float constant = 0) noexcept {
     if (!n.wants_dx) return;
     n.dx = e.activation("activation gradient", n.layer, n.in.elements(), n.dy);
-    Step s{.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .size = {n.in.elements(), 0}};
-    s.operand[0] = n.dx;
-    s.operand[1] = n.dy;
-    s.operand[2] = kept;
-    s.constant[0] = constant;
-    e.step(s);
+    e.step({.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .operand = operands(n.dx, n.dy, kept),
+            .size = {n.in.elements(), 0}, .constant = {constant}});
 }
 
 inline void softmax_forward(const Call& call) {
@@ -115,21 +108,14 @@ struct Softmax : activation_detail::Elementwise {
     static constexpr Nonlinearity nonlinearity = Nonlinearity::distribution;
     constexpr void forward(Emitter& e, Node& n) const noexcept {
         n.y = e.activation("softmax", n.layer, n.out.elements(), n.x);
-        Step s{.name = "softmax", .run = &activation_detail::softmax_forward, .layer = n.layer,
-               .size = {n.out.elements(), 0}};
-        s.operand[0] = n.y;
-        s.operand[1] = n.x;
-        e.step(s);
+        e.step({.name = "softmax", .run = &activation_detail::softmax_forward, .layer = n.layer,
+                .operand = operands(n.y, n.x), .size = {n.out.elements(), 0}});
     }
     constexpr void backward(Emitter& e, Node& n) const noexcept {
         if (!n.wants_dx) return;
         n.dx = e.activation("softmax gradient", n.layer, n.in.elements(), n.dy);
-        Step s{.name = "softmax backward", .run = &activation_detail::softmax_backward, .layer = n.layer,
-               .size = {n.in.elements(), 0}};
-        s.operand[0] = n.dx;
-        s.operand[1] = n.dy;
-        s.operand[2] = n.y;
-        e.step(s);
+        e.step({.name = "softmax backward", .run = &activation_detail::softmax_backward, .layer = n.layer,
+                .operand = operands(n.dx, n.dy, n.y), .size = {n.in.elements(), 0}});
     }
 };
 

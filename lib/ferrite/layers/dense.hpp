@@ -81,10 +81,9 @@ struct Dense {
                 .run = &dense_detail::forward,
                 .layer = n.layer,
                 .takes_map = true,
-                .operand = {n.y, n.x, no_buffer, e.parameter(n.parameter[0]).value,
-                            bias ? e.parameter(n.parameter[1]).value : no_buffer,
-                            pack ? e.scratch("panel", n.layer, gemm_scratch_floats) : no_buffer, no_buffer, no_buffer,
-                            no_buffer, no_buffer, no_buffer, no_buffer},
+                .operand = operands(n.y, n.x, no_buffer, e.parameter(n.parameter[0]).value,
+                                    bias ? e.parameter(n.parameter[1]).value : no_buffer,
+                                    pack ? e.scratch("panel", n.layer, gemm_scratch_floats) : no_buffer),
                 .size = {inputs, units},
                 .flops = std::uint64_t{2} * inputs * units});
     }
@@ -103,8 +102,7 @@ struct Dense {
                .run = &dense_detail::backward,
                .layer = n.layer,
                .takes_map = n.wants_dx,
-               .operand = {n.dx, n.dy, no_buffer, w.value, b.value, scratch, n.x, no_buffer, no_buffer, no_buffer,
-                           no_buffer, no_buffer},
+               .operand = operands(n.dx, n.dy, no_buffer, w.value, b.value, scratch, n.x),
                .size = {inputs, units},
                .flops = std::uint64_t{2} * inputs * units * (n.wants_dx ? 1u : 0u)};
         if (frozen) {
@@ -113,7 +111,7 @@ struct Dense {
             s.flops += std::uint64_t{2} * inputs * units;
             if (e.immediate()) {
                 s.update = e.optimizer()->update;
-                for (int i = 0; i < 2; ++i) {
+                for (std::size_t i = 0; i < 2; ++i) {
                     s.operand[7 + 2 * i] = w.state[i];
                     s.operand[8 + 2 * i] = b.state[i];
                 }
