@@ -591,6 +591,51 @@ TEST_CASE("command: what is saved is what was trained") {
     CHECK(table.out.find("label  as 0  as 1") != std::string::npos);
 }
 
+TEST_CASE("command: a run that stops and goes on ends with the bits of one that did not stop") {
+    const Workplace place;
+    // 7 steps an epoch: the stops are at the end of an epoch, inside the first and inside the second one.
+    for (const std::string optimizer : {"sgd", "momentum", "adam", "adamw"})
+        for (const std::string stop : {"3", "7", "11"}) {
+            CAPTURE(optimizer);
+            CAPTURE(stop);
+            const auto run = [&](const Words& more) {
+                Words words{"--json", "-", "--optimizer", optimizer, "--schedule", "step:3:0.5"};
+                words.insert(words.end(), more.begin(), more.end());
+                return last_event(place.run(Workplace::training(words)));
+            };
+            const json whole = run({"--iterations", "13"});
+            const json half = run({"--iterations", stop, "--checkpoint", "O/run"});
+            CHECK(half.at("digest") != whole.at("digest"));
+            const json rest = run({"--iterations", "13", "--resume", "O/run"});
+            CHECK(rest.at("digest") == whole.at("digest"));
+            CHECK(rest.at("test_accuracy") == whole.at("test_accuracy"));
+            check_heap(rest);
+        }
+    REQUIRE(place.run(Workplace::training({"--checkpoint", "O/adam", "--save", "O/weights"})).code == 0);
+    CHECK(place.run({"evaluate", "--data", "D", "--weights", "O/adam"}).code == 0);
+    const auto refuse = [&](const Words& words, const std::string& line) {
+        CAPTURE(line);
+        const auto before = place.files_in_out();
+        check_refused(place, place.run(Workplace::training(words)), line);
+        CHECK(place.files_in_out() == before);
+    };
+    const std::string expected = ", expected what `ferrite train --checkpoint` wrote with these options";
+    refuse({"--resume", "O/weights"}, "--resume O/weights: found a defect (no checkpoint of this optimizer)" + expected);
+    refuse({"--resume", "O/adam", "--optimizer", "sgd"},
+           "--resume O/adam: found a defect (no checkpoint of this optimizer)" + expected);
+    refuse({"--resume", "O/adam", "--layers", "16,11,10"},
+           "--resume O/adam: found a defect (the parameters belong to another model)" + expected);
+    refuse({"--resume", "O/adam"},
+           "--resume O/adam: found 14 iterations done, expected fewer than the 14 of this run (--epochs, --iterations)");
+    refuse({"--resume", "O/none"},
+           "--resume O/none: found it unreadable (No such file or directory), expected a readable file");
+    refuse({"--checkpoint", "O/x", "--save", "O/x"},
+           "--checkpoint: found O/x (also the file of --save), expected another file");
+    refuse({"--checkpoint", "-"}, "--checkpoint: found -, expected the name of a file");
+    refuse({"--checkpoint", "O/none/x"},
+           "--checkpoint O/none/x: found it unwritable (No such file or directory), expected a writable file");
+}
+
 TEST_CASE("command: a weights file is refused unless every byte of it is right") {
     const Workplace place;
     REQUIRE(place.run(Workplace::training({"--save", "O/good"})).code == 0);

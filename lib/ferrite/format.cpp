@@ -11,6 +11,7 @@ namespace {
 constexpr char magic[8] = {'F', 'E', 'R', 'R', 'I', 'T', 'E', '\0'};
 constexpr std::uint32_t version = 1;
 constexpr std::size_t fixed_bytes = sizeof(magic) + 8 * 4;
+constexpr std::size_t checksum_bytes = 8;
 
 std::size_t length(const char* text) noexcept {
     std::size_t n = 0;
@@ -30,6 +31,43 @@ void write_text(ByteWriter& writer, const char* first, std::size_t n) noexcept {
 
 std::size_t parameter_bytes(const ProgramView& program) noexcept {
     return std::size_t{program.totals->parameters} * sizeof(float);
+}
+
+std::size_t state_bytes(const TrainingSession& session) noexcept {
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < session.parameter_count(); ++i)
+        for (std::size_t slot = 0; slot < 2; ++slot) bytes += session.state(i, slot).size_bytes();
+    return bytes;
+}
+
+/// Between the sizes and the floats.
+void write_training(ByteWriter& writer, const TrainingSession* session) noexcept {
+    const char* const optimizer = session ? session->recipe().optimizer.name : "";
+    writer(static_cast<std::uint32_t>(length(optimizer)));
+    write_text(writer, optimizer, length(optimizer));
+    writer(session ? static_cast<std::uint32_t>(state_bytes(*session) / sizeof(float)) : 0u);
+    writer(session ? session->iteration() : 0u);
+    writer(session ? session->learning_rate() : 0.0f);
+    writer(session ? session->weight_decay() : 0.0f);
+}
+
+/// A length and as many bytes, padded to 4, at `position`, which moves behind them. False past the end.
+bool next_text(std::span<const std::byte> bytes, std::size_t& position, std::span<const std::byte>& text) noexcept {
+    if (bytes.size() - position < 4) return false;
+    ByteReader reader(bytes.subspan(position, 4));
+    const std::uint64_t size = reader.read();  // 32 bits wide, and summed in 64
+    const std::uint64_t padded = (size + 3) / 4 * 4;
+    if (padded > bytes.size() - position - 4) return false;
+    text = bytes.subspan(position + 4, static_cast<std::size_t>(size));
+    position += 4 + static_cast<std::size_t>(padded);
+    return true;
+}
+
+/// Copies `from` to out[at] and moves behind it.
+void append(std::span<const float> from, std::span<std::byte> out, std::size_t& at) noexcept {
+    const auto bytes = std::as_bytes(from);
+    if (!bytes.empty()) std::memcpy(out.data() + at, bytes.data(), bytes.size());
+    at += bytes.size();
 }
 
 /// Whether the file holds the arrays of the program.
@@ -76,17 +114,24 @@ void write_layer(ByteWriter& writer, const char* name, std::size_t configuration
     writer(static_cast<std::uint32_t>(configuration_bytes));
 }
 
-void write_sizes(ByteWriter& writer, const ProgramView& program) noexcept {
-    for (const Parameter& p : program.parameters) writer(p.elements);
+std::size_t rest_bytes(const ProgramView& program, const TrainingSession* session) noexcept {
+    ByteWriter measure({});
+    for (const Parameter& p : program.parameters) measure(p.elements);
+    write_training(measure, session);
+    return measure.position() + parameter_bytes(program) + (session ? state_bytes(*session) : 0) + checksum_bytes;
 }
 
-Result<std::size_t> finish(ByteWriter& writer, const TrainingSession& session, std::span<std::byte> out) noexcept {
-    std::size_t at = writer.position();
-    for (std::size_t i = 0; i < session.parameter_count(); ++i) {
-        const auto values = std::as_bytes(session.parameter(i));
-        std::memcpy(out.data() + at, values.data(), values.size());
-        at += values.size();
-    }
+Result<std::size_t> write_rest(std::size_t position, const TrainingSession& session, bool checkpoint,
+                               std::span<std::byte> out) noexcept {
+    const ProgramView& program = session.program();
+    if (out.size() < position + rest_bytes(program, checkpoint ? &session : nullptr)) return Status::buffer_too_small;
+    ByteWriter writer(out.subspan(position));
+    for (const Parameter& p : program.parameters) writer(p.elements);
+    write_training(writer, checkpoint ? &session : nullptr);
+    std::size_t at = position + writer.position();
+    for (std::size_t i = 0; i < session.parameter_count(); ++i) append(session.parameter(i), out, at);
+    for (std::size_t i = 0; checkpoint && i < session.parameter_count(); ++i)
+        for (std::size_t slot = 0; slot < 2; ++slot) append(session.state(i, slot), out, at);
     const std::uint64_t sum = fnv1a(out.first(at));
     ByteWriter tail(out.subspan(at));
     tail(static_cast<std::uint32_t>(sum));
@@ -95,21 +140,7 @@ Result<std::size_t> finish(ByteWriter& writer, const TrainingSession& session, s
 }
 
 bool next_layer(std::span<const std::byte> records, std::size_t& position, LayerRecord& record) noexcept {
-    // All lengths are 32 bits wide and all sums are taken in 64.
-    const auto take = [&](std::uint64_t bytes, std::uint64_t padded, std::span<const std::byte>& out) {
-        if (padded > records.size() - position) return false;
-        out = records.subspan(position, static_cast<std::size_t>(bytes));
-        position += static_cast<std::size_t>(padded);
-        return true;
-    };
-    const auto field = [&](std::span<const std::byte>& out) {
-        if (records.size() - position < 4) return false;
-        ByteReader reader(records.subspan(position, 4));
-        position += 4;
-        const std::uint64_t bytes = reader.read();
-        return take(bytes, (bytes + 3) / 4 * 4, out);
-    };
-    return field(record.name) && field(record.configuration);
+    return next_text(records, position, record.name) && next_text(records, position, record.configuration);
 }
 
 bool named(std::span<const std::byte> name, const char* expected) noexcept {
@@ -121,7 +152,7 @@ bool named(std::span<const std::byte> name, const char* expected) noexcept {
 Result<WeightsFile> open_weights(std::span<const std::byte> file) noexcept {
     if (file.size() < sizeof(magic)) return Status::truncated;
     if (std::memcmp(file.data(), magic, sizeof(magic)) != 0) return Status::bad_magic;
-    if (file.size() < fixed_bytes + 8) return Status::truncated;
+    if (file.size() < fixed_bytes + checksum_bytes) return Status::truncated;
     ByteReader reader(file.subspan(sizeof(magic)));
     if (reader.read() != version) return Status::bad_version;
     WeightsFile result;
@@ -138,17 +169,27 @@ Result<WeightsFile> open_weights(std::span<const std::byte> file) noexcept {
     if (result.parameter_arrays > (records.size() - position) / 4) return Status::truncated;
     result.sizes = records.subspan(position, std::size_t{result.parameter_arrays} * 4);
     position += result.sizes.size();
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0, state = 0;
     ByteReader sizes(result.sizes);
     for (std::uint32_t i = 0; i < result.parameter_arrays; ++i) bytes += std::uint64_t{sizes.read()} * sizeof(float);
+    if (!next_text(records, position, result.optimizer)) return Status::truncated;
+    constexpr std::size_t training_bytes = 4 * 4;
+    if (records.size() - position < training_bytes) return Status::truncated;
+    ByteReader training(records.subspan(position, training_bytes));
+    state = std::uint64_t{training.read()} * sizeof(float);
+    training(result.iteration);
+    training(result.learning_rate);
+    training(result.weight_decay);
+    position += training_bytes;
     const std::uint64_t left = records.size() - position;
-    if (left < bytes + 8) return Status::truncated;
-    if (left > bytes + 8) return Status::oversized;
+    if (left < bytes + state + checksum_bytes) return Status::truncated;
+    if (left > bytes + state + checksum_bytes) return Status::oversized;
     result.parameters = records.subspan(position, static_cast<std::size_t>(bytes));
-    ByteReader tail(file.last(8));
+    result.states = records.subspan(position + result.parameters.size(), static_cast<std::size_t>(state));
+    ByteReader tail(file.last(checksum_bytes));
     const std::uint64_t low = tail.read();
     const std::uint64_t high = tail.read();
-    if ((high << 32 | low) != fnv1a(file.first(file.size() - 8))) return Status::bad_checksum;
+    if ((high << 32 | low) != fnv1a(file.first(file.size() - checksum_bytes))) return Status::bad_checksum;
     if (result.input.rank > 4) return Status::shape_mismatch;
     return result;
 }
@@ -159,6 +200,25 @@ Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept 
     const std::byte* region = session.parameters().data();
     copy(file, session.program(), const_cast<std::byte*>(region));
     return Status::ok;
+}
+
+Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept {
+    if (!fits(file, session.program())) return Status::model_mismatch;
+    if (!format_detail::named(file.optimizer, session.recipe().optimizer.name) ||
+        file.states.size() != state_bytes(session))
+        return Status::optimizer_mismatch;
+    const Status status = load_weights(file, session);
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < session.parameter_count(); ++i)
+        for (std::size_t slot = 0; slot < 2; ++slot) {
+            const std::span<float> state = session.state(i, slot);
+            if (!state.empty()) std::memcpy(state.data(), file.states.data() + at, state.size_bytes());
+            at += state.size_bytes();
+        }
+    session.set_iteration(file.iteration);
+    session.set_learning_rate(file.learning_rate);
+    session.set_weight_decay(file.weight_decay);
+    return status;
 }
 
 Status load_weights(const WeightsFile& file, const ProgramView& program, std::span<std::byte> parameters) noexcept {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The weights file: a model and its parameters as bytes, in a span that the caller owns; no file system.
-// Includes trainer.hpp.
+// The weights file: a model and its parameters as bytes, in a span that the caller owns; no file system. A checkpoint
+// is a weights file that also holds what training needs to go on as if it had not stopped. Includes trainer.hpp.
 //
 // Version 1, little-endian, every field 4 bytes wide unless said otherwise:
 //   "FERRITE" and a zero byte; version; rank and 4 extents of the input; number of layers; number of parameter arrays
 //   per layer: length of its name, its name, padded with zeros to 4 bytes; bytes of its configuration, configuration
 //   per parameter array: number of floats
+//   length of the optimizer's name, its name, padded with zeros to 4 bytes; number of floats of its state
+//     (both 0 in a file without a checkpoint); iteration; learning rate; weight decay
 //   the floats of all arrays, W before b, in the order of the layers, without padding
+//   the floats of the optimizer's state: for each array slot 0, then slot 1
 //   8 bytes: FNV-1a 64 of everything before
 #pragma once
 
@@ -27,12 +30,14 @@ namespace ferrite {
 namespace format_detail {
 void write_start(ByteWriter& writer, Shape input, std::size_t layers, const ProgramView& program) noexcept;
 void write_layer(ByteWriter& writer, const char* name, std::size_t configuration_bytes) noexcept;
-void write_sizes(ByteWriter& writer, const ProgramView& program) noexcept;
-Result<std::size_t> finish(ByteWriter& writer, const TrainingSession& session, std::span<std::byte> out) noexcept;
+/// What comes behind the layers; `session`: null without a checkpoint.
+[[nodiscard]] std::size_t rest_bytes(const ProgramView& program, const TrainingSession* session) noexcept;
+Result<std::size_t> write_rest(std::size_t position, const TrainingSession& session, bool checkpoint,
+                               std::span<std::byte> out) noexcept;
 
-/// Everything before the floats.
 template <class M>
-void write_header(ByteWriter& writer, const M& model, const ProgramView& program) noexcept {
+std::size_t write_model(std::span<std::byte> out, const M& model, const ProgramView& program) noexcept {
+    ByteWriter writer(out);
     write_start(writer, model.input, model.size(), program);
     model.for_each([&](const auto& layer) {
         ByteWriter measure({});
@@ -40,27 +45,34 @@ void write_header(ByteWriter& writer, const M& model, const ProgramView& program
         write_layer(writer, name_of(layer), measure.position());
         write_fields(layer, writer);
     });
-    write_sizes(writer, program);
+    return writer.position();
 }
 }  // namespace format_detail
 
 /// Bytes of the weights file of a Model or DynamicModel and a program compiled from it.
 template <class M>
 [[nodiscard]] std::size_t weights_bytes(const M& model, const ProgramView& program) noexcept {
-    ByteWriter measure({});
-    format_detail::write_header(measure, model, program);
-    return measure.position() + std::size_t{program.totals->parameters} * sizeof(float) + 8;
+    return format_detail::write_model({}, model, program) + format_detail::rest_bytes(program, nullptr);
+}
+/// Bytes of the checkpoint of a session.
+template <class M>
+[[nodiscard]] std::size_t checkpoint_bytes(const M& model, const TrainingSession& session) noexcept {
+    return format_detail::write_model({}, model, session.program()) +
+           format_detail::rest_bytes(session.program(), &session);
 }
 
-/// Writes the weights file of a session, compiled from `model`, to `out` and answers its length. buffer_too_small:
+/// Writes the weights of a session, compiled from `model`, to `out` and answers how many bytes. buffer_too_small:
 /// nothing useful is in `out`.
 template <class M>
 [[nodiscard]] Result<std::size_t> save_weights(const M& model, const TrainingSession& session,
                                                std::span<std::byte> out) noexcept {
-    if (out.size() < weights_bytes(model, session.program())) return Status::buffer_too_small;
-    ByteWriter writer(out);
-    format_detail::write_header(writer, model, session.program());
-    return format_detail::finish(writer, session, out);
+    return format_detail::write_rest(format_detail::write_model(out, model, session.program()), session, false, out);
+}
+/// The same with the optimizer's state, the iteration, the learning rate and the weight decay.
+template <class M>
+[[nodiscard]] Result<std::size_t> save_checkpoint(const M& model, const TrainingSession& session,
+                                                  std::span<std::byte> out) noexcept {
+    return format_detail::write_rest(format_detail::write_model(out, model, session.program()), session, true, out);
 }
 
 /// A weights file that has been checked: spans into its bytes.
@@ -71,6 +83,10 @@ struct WeightsFile {
     std::span<const std::byte> layers;      ///< the layer records
     std::span<const std::byte> sizes;       ///< the number of floats per array
     std::span<const std::byte> parameters;  ///< the floats
+    std::span<const std::byte> optimizer;   ///< its name; empty without a checkpoint
+    std::span<const std::byte> states;      ///< the floats of its state
+    std::uint32_t iteration = 0;
+    float learning_rate = 0, weight_decay = 0;
 };
 
 /// Checks every byte of `file`: bad_magic, bad_version, truncated, oversized, bad_checksum.
@@ -117,7 +133,11 @@ template <Layer... Own>
 /// Copies the parameters of a file into a session. model_mismatch: the session has other arrays; nothing is copied.
 /// The optimizer's state and the iteration stay as they are.
 [[nodiscard]] Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept;
-/// The same into the parameter region of an inference program. buffer_too_small: nothing is copied.
+/// Copies a checkpoint into a session, whose next step is then the one that would have followed: with the same recipe
+/// and the same batches training ends with the same bits as without the stop. model_mismatch, optimizer_mismatch (also
+/// for a file without a checkpoint): nothing is copied.
+[[nodiscard]] Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept;
+/// The parameters of a file into the parameter region of an inference program. buffer_too_small: nothing is copied.
 [[nodiscard]] Status load_weights(const WeightsFile& file, const ProgramView& program,
                                   std::span<std::byte> parameters) noexcept;
 

@@ -30,6 +30,7 @@ enum class [[nodiscard]] Status : unsigned char {
     bad_checksum,            ///< the content does not match its checksum
     unknown_layer,           ///< a layer name that the reader was not given
     model_mismatch,          ///< the parameters of another model
+    optimizer_mismatch,      ///< the state of another optimizer, or none at all
     buffer_too_small,        ///< an output span that cannot hold the answer
 };
 
@@ -58,6 +59,7 @@ enum class [[nodiscard]] Status : unsigned char {
         case Status::bad_checksum: return "the checksum does not match the content";
         case Status::unknown_layer: return "a layer of an unknown kind";
         case Status::model_mismatch: return "the parameters belong to another model";
+        case Status::optimizer_mismatch: return "no checkpoint of this optimizer";
         case Status::buffer_too_small: return "the output memory is too small";
     }
     return "unknown status";

@@ -49,6 +49,7 @@ class TrainingSession {
     [[nodiscard]] Evaluation evaluate(std::span<const float> inputs, std::span<const Label> labels) noexcept;
 
     [[nodiscard]] const ProgramView& program() const noexcept { return program_; }
+    [[nodiscard]] const Training& recipe() const noexcept { return *recipe_; }
     [[nodiscard]] std::size_t parameter_count() const noexcept { return program_.parameters.size(); }
     /// Parameter array i in the order of the layers, W before b.
     [[nodiscard]] std::span<float> parameter(std::size_t i) const noexcept;

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MIT
 // ferrite evaluate: a trained network on the test images.
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <system_error>
 
 #include "output.hpp"
 #include "table.hpp"
@@ -23,19 +18,6 @@ struct EvaluateOptions {
     std::optional<std::uint32_t> batch;
     std::string json;
 };
-
-std::vector<std::byte> read_file(const std::string& path, const std::string& where) {
-    const auto unreadable = [&](const std::string& reason) {
-        return Error(where, "it unreadable (" + reason + ')', "a readable file");
-    };
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error)) throw unreadable("Is a directory");
-    std::ifstream file(path, std::ios::binary);
-    if (!file) throw unreadable(std::generic_category().message(errno));
-    const std::vector<char> text{std::istreambuf_iterator<char>(file), {}};
-    const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
-    return {bytes.begin(), bytes.end()};
-}
 
 /// What became of the test samples.
 struct Confusion {
@@ -154,7 +136,7 @@ void evaluate(const EvaluateOptions& options) {
             throw Error(where, std::string("a defect (") + message(status) + ')',
                         "a file that `ferrite train --save` wrote");
     };
-    const std::vector<std::byte> bytes = read_file(options.weights, where);
+    const std::vector<std::byte> bytes = read_file(where, options.weights);
     const Result<WeightsFile> file = open_weights(bytes);
     require(file.status());
     std::vector<AnyLayer> layers(file.value().layer_count);

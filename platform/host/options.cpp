@@ -3,10 +3,15 @@
 #include "options.hpp"
 
 #include <array>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <new>
+#include <system_error>
 
 #include "dataset.hpp"
 
@@ -277,6 +282,19 @@ std::string arena_text(const Totals& totals) {
                 grouped(totals.region_bytes[region]);
     }
     return text;
+}
+
+std::vector<std::byte> read_file(const std::string& where, const std::string& path) {
+    const auto unreadable = [&](const std::string& reason) {
+        return Error(where, "it unreadable (" + reason + ')', "a readable file");
+    };
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) throw unreadable("Is a directory");
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw unreadable(std::generic_category().message(errno));
+    const std::vector<char> text{std::istreambuf_iterator<char>(file), {}};
+    const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
+    return {bytes.begin(), bytes.end()};
 }
 
 std::string grouped(std::uint64_t value) {

@@ -123,6 +123,9 @@ class Runner {
 /// The arena of a program by region, one line: "1,003,072 bytes: parameters 318,040, optimizer ...".
 [[nodiscard]] std::string arena_text(const Totals& totals);
 
+/// The bytes of a file. Throws Error, with `where` as its beginning.
+[[nodiscard]] std::vector<std::byte> read_file(const std::string& where, const std::string& path);
+
 /// 1234567 as "1,234,567".
 [[nodiscard]] std::string grouped(std::uint64_t value);
 

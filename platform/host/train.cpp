@@ -32,6 +32,8 @@ struct TrainOptions {
     std::uint32_t iterations = 0;  ///< 0: as many as the epochs have
     std::string json;
     std::string save;
+    std::string checkpoint;
+    std::string resume;
 };
 
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
@@ -114,11 +116,13 @@ class TrainingRun {
           console_(options.json != "-") {
         if (!options.json.empty()) json_.emplace("--json", options.json);
         if (!options.save.empty()) save_.emplace("--save", options.save);
+        if (!options.checkpoint.empty()) checkpoint_.emplace("--checkpoint", options.checkpoint);
+        learner_.session().initialize(Seed{options_.model.seed});
+        if (!options.resume.empty()) resume();
     }
 
     void run() {
         introduce();
-        learner_.session().initialize(Seed{options_.model.seed});
         if (StopSignals::any()) throw CLI::RuntimeError(StopSignals::exit_code());
         train();
         finish();
@@ -138,6 +142,26 @@ class TrainingRun {
 
     [[nodiscard]] std::uint32_t epochs() const { return (total_ - 1) / batches_.per_epoch() + 1; }
 
+    /// The learning rate and the weight decay are those of the options.
+    void resume() {
+        TrainingSession& session = learner_.session();
+        const std::string where = "--resume " + options_.resume;
+        const float learning_rate = session.learning_rate(), weight_decay = session.weight_decay();
+        const std::vector<std::byte> bytes = read_file(where, options_.resume);
+        const Result<WeightsFile> file = open_weights(bytes);
+        const Status status = file.ok() ? load_checkpoint(file.value(), session) : file.status();
+        if (status != Status::ok)
+            throw Error(where, std::string("a defect (") + message(status) + ')',
+                        "what `ferrite train --checkpoint` wrote with these options");
+        session.set_learning_rate(learning_rate);
+        session.set_weight_decay(weight_decay);
+        if (session.iteration() >= total_)
+            throw Error(where, std::to_string(session.iteration()) + " iterations done",
+                        "fewer than the " + std::to_string(total_) + " of this run (--epochs, --iterations)");
+        batches_.go_to(session.iteration());
+        resumed_ = session.iteration();
+    }
+
     void introduce() {
         const Totals& totals = *learner_.program().totals;
         const Images& images = data_.dataset().train.images;
@@ -155,6 +179,7 @@ class TrainingRun {
                       std::to_string(batches_.per_epoch()) + " an epoch), seed " +
                       std::to_string(options_.model.seed) + ", " + name(active_isa()));
         console_.line("arena     " + arena_text(totals));
+        if (resumed_ != 0) console_.line("resumed   after iteration " + grouped(resumed_));
         nlohmann::ordered_json regions;
         for (std::size_t region = 0; region < 4; ++region)
             regions[name(static_cast<Region>(region))] = totals.region_bytes[region];
@@ -207,7 +232,7 @@ class TrainingRun {
             line.print("  %.0f samples/s",
                        static_cast<double>(samples_) / seconds_between(epoch_begin_, now));
             const double left =
-                seconds_between(begin_, now) / session.iteration() * (total_ - session.iteration());
+                seconds_between(begin_, now) / (session.iteration() - resumed_) * (total_ - session.iteration());
             if (left < 60) {
                 line.print("  %.0f s left", left);
             } else {
@@ -270,12 +295,20 @@ class TrainingRun {
         if (allocations_) done["heap_allocations"] = *allocations_;
         if (StopSignals::any()) done["interrupted"] = true;
         write_json(done);
+        const DynamicModel model = learner_.built().model();
+        const auto write_file = [](OutputFile& output, const std::vector<std::byte>& bytes) {
+            output.write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+            output.commit();
+        };
         if (save_) {
-            const DynamicModel model = learner_.built().model();
             std::vector<std::byte> file(weights_bytes(model, learner_.program()));
-            const std::size_t size = save_weights(model, session, file).value();
-            save_->write({reinterpret_cast<const char*>(file.data()), size});
-            save_->commit();
+            file.resize(save_weights(model, session, file).value());
+            write_file(*save_, file);
+        }
+        if (checkpoint_) {
+            std::vector<std::byte> file(checkpoint_bytes(model, session));
+            file.resize(save_checkpoint(model, session, file).value());
+            write_file(*checkpoint_, file);
         }
         if (json_) json_->commit();
 
@@ -294,6 +327,7 @@ class TrainingRun {
         console_.line(line.view());
         console_.line("digest    " + std::string(hash.view()));
         if (save_) console_.line("saved     " + options_.save);
+        if (checkpoint_) console_.line("saved     " + options_.checkpoint + " for --resume");
     }
 
     const TrainOptions& options_;
@@ -303,7 +337,8 @@ class TrainingRun {
     Learner learner_;
     Batch measured_;
     Console console_;
-    std::optional<OutputFile> json_, save_;
+    std::optional<OutputFile> json_, save_, checkpoint_;
+    std::uint32_t resumed_ = 0;  ///< iterations that an earlier run did
 
     Clock::time_point begin_, end_, epoch_begin_, next_refresh_;
     std::uint64_t samples_ = 0;  ///< of the epoch so far
@@ -395,12 +430,22 @@ std::uint32_t TrainingBatches::per_epoch() const noexcept {
     return (data_->training() - 1) / batch_.capacity() + 1;
 }
 
+void TrainingBatches::begin_epoch() noexcept {
+    order_ = Permutation(data_->training(), Random(seed_, order_stream + epoch_));
+    ++epoch_;
+    position_ = 0;
+}
+
+void TrainingBatches::go_to(std::uint32_t iteration) noexcept {
+    epoch_ = iteration / per_epoch();
+    position_ = data_->training();
+    if (iteration % per_epoch() == 0) return;
+    begin_epoch();
+    position_ = iteration % per_epoch() * batch_.capacity();
+}
+
 const Batch& TrainingBatches::next() noexcept {
-    if (epoch_ends()) {
-        order_ = Permutation(data_->training(), Random(seed_, order_stream + epoch_));
-        ++epoch_;
-        position_ = 0;
-    }
+    if (epoch_ends()) begin_epoch();
     const std::uint32_t rows = std::min(batch_.capacity(), data_->training() - position_);
     batch_.take(data_->dataset().train, position_, rows,
                 [this](std::uint32_t i) { return data_->training_index(order_[i]); });
@@ -432,10 +477,17 @@ void add_train_command(CLI::App& app) {
     };
     file("--json", "write what happens as JSON, an object a line; -: to standard output", options->json);
     file("--save", "write the trained network", options->save);
+    file("--checkpoint", "write, at the end or on Ctrl-C, what --resume goes on from", options->checkpoint);
+    file("--resume", "go on from a checkpoint; with the same other options the result is that of one run",
+         options->resume);
     command->callback([options] {
-        if (options->save == "-") throw Error("--save", "-", "the name of a file");
-        if (!options->save.empty() && options->save == options->json)
-            throw Error("--save", options->save + " (also the file of --json)", "another file");
+        for (const auto& [name, path] : {std::pair("--save", &options->save), {"--checkpoint", &options->checkpoint}}) {
+            if (*path == "-") throw Error(name, "-", "the name of a file");
+            if (!path->empty() && *path == options->json)
+                throw Error(name, *path + " (also the file of --json)", "another file");
+        }
+        if (!options->save.empty() && options->save == options->checkpoint)
+            throw Error("--checkpoint", options->checkpoint + " (also the file of --save)", "another file");
         const StopSignals signals;
         TrainingRun(*options).run();
         if (StopSignals::any()) throw CLI::RuntimeError(StopSignals::exit_code());

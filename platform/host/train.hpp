@@ -94,12 +94,16 @@ class TrainingBatches {
     [[nodiscard]] std::uint32_t per_epoch() const noexcept;
     /// The next batch.
     const Batch& next() noexcept;
+    /// The next batch is the one behind `iteration` batches.
+    void go_to(std::uint32_t iteration) noexcept;
     /// Of the batch at hand, from 1.
     [[nodiscard]] std::uint32_t epoch() const noexcept { return epoch_; }
     /// Whether the batch at hand is the last one of its epoch.
     [[nodiscard]] bool epoch_ends() const noexcept { return position_ == data_->training(); }
 
   private:
+    void begin_epoch() noexcept;
+
     const TrainingData* data_;
     Seed seed_;
     Batch batch_;
