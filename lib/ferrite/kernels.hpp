@@ -90,7 +90,7 @@ struct Map {
 /// A (m x k): element (i, p) at a[i * a_row + p * a_step], so a transposed A is a matter of strides.
 /// B (k x n): row-major, row distance b_row. C (m x n): row distance c_row; overlaps neither A nor B.
 /// Each element: c = start; for p ascending: c = fma(a(i,p), b(p,j), c); start = bias[j], or 0 if bias is null.
-/// `scratch`: null, or gemm_scratch_floats floats, in which columns of B are packed where that pays.
+/// `scratch`: null, or gemm_panel_floats(k) floats, in which columns of B are packed where that pays.
 struct Gemm {
     const float* a;
     std::size_t a_row, a_step;
@@ -104,8 +104,12 @@ struct Gemm {
     const float* constants;  ///< of the epilogue
     float* scratch;
 };
-/// 192 rows of 32 floats: a panel that stays in a first-level cache of 32 KiB beside the rows of A.
+/// A panel of 192 rows of 32 floats stays in a first-level cache of 32 KiB beside the rows of A.
 inline constexpr std::size_t gemm_scratch_floats = 192 * 32;
+/// What a product of depth k uses of it.
+[[nodiscard]] constexpr std::size_t gemm_panel_floats(std::size_t k) noexcept {
+    return k < 192 ? k * 32 : gemm_scratch_floats;
+}
 
 /// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O).
 /// - dx (B, I), if not null: dx(r, i) = chain over o ascending, from 0, of fma(dy(r, o), W(i, o)), with W as it was

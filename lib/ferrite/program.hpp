@@ -68,9 +68,11 @@ struct ProgramView {
 /// A program that owns its tables: what compile() returns for a constexpr model.
 template <std::size_t Steps, std::size_t Buffers, std::size_t Parameters>
 struct Program : Totals {
-    std::array<Step, Steps> step_table{};
-    std::array<Buffer, Buffers> buffer_table{};
-    std::array<Parameter, Parameters> parameter_table{};
+    // No `{}` here and for arrays like these elsewhere: g++ 12 keeps one initializer for all evaluations of it and writes
+    // into it during some, so that a program would begin with remains of another one. The members have their own.
+    std::array<Step, Steps> step_table;
+    std::array<Buffer, Buffers> buffer_table;
+    std::array<Parameter, Parameters> parameter_table;
 
     /// Valid as long as this object.
     [[nodiscard]] constexpr ProgramView view() const noexcept {
@@ -91,8 +93,9 @@ constexpr bool finite_from(float x, float low) noexcept {
 }
 
 constexpr Status validate(const Training& recipe) noexcept {
-    const bool ok = recipe.loss.valid && recipe.loss.run && recipe.optimizer.valid && recipe.optimizer.update &&
-                    recipe.optimizer.prepare && recipe.optimizer.state_slots <= 2 && recipe.schedule.valid() &&
+    // By their names: with -fsanitize=undefined g++ takes no comparison of a function with null for a constant.
+    const bool ok = recipe.loss.valid && recipe.loss.name[0] != '\0' && recipe.optimizer.valid &&
+                    recipe.optimizer.name[0] != '\0' && recipe.optimizer.state_slots <= 2 && recipe.schedule.valid() &&
                     finite_from(recipe.optimizer.learning_rate, 0) && finite_from(recipe.weight_decay, 0) &&
                     finite_from(recipe.clip_value, 0) && finite_from(recipe.clip_norm, 0);
     if (!ok) return Status::invalid_hyperparameter;
@@ -457,7 +460,7 @@ template <Layer... Layers, class Recipe>
 [[nodiscard]] constexpr auto compile(const Model<Layers...>& model, const Recipe& recipe) noexcept {
     constexpr std::size_t n = sizeof...(Layers);
     Program<max_steps(n), max_buffers(n), max_parameters(n)> program;
-    std::array<Node, n == 0 ? 1 : n> nodes{};
+    std::array<Node, n == 0 ? 1 : n> nodes;
     std::array<BufferId, max_buffers(n)> order{};
     static_cast<Totals&>(program) = compiler::compile_into(
         {program.step_table, program.buffer_table, program.parameter_table, nodes}, order, model, recipe);

@@ -83,7 +83,7 @@ struct Dense {
                 .takes_map = true,
                 .operand = operands(n.y, n.x, no_buffer, e.parameter(n.parameter[0]).value,
                                     bias ? e.parameter(n.parameter[1]).value : no_buffer,
-                                    pack ? e.scratch("panel", n.layer, gemm_scratch_floats) : no_buffer),
+                                    pack ? e.scratch("panel", n.layer, gemm_panel_floats(inputs)) : no_buffer),
                 .size = {inputs, units},
                 .flops = std::uint64_t{2} * inputs * units});
     }

@@ -114,7 +114,9 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     constexpr std::size_t tile_rows = TileShape<Isa>::rows;
     constexpr std::size_t tile_columns = TileShape<Isa>::vectors * V::width;
     constexpr std::size_t depth = 192;  // rows of B a panel holds
-    static_assert(depth * tile_columns <= gemm_scratch_floats);
+    // Panels of neighbouring tiles lie side by side, so that every instruction set needs the same memory.
+    constexpr std::size_t panels = gemm_scratch_floats / (depth * tile_columns);
+    static_assert(panels * depth * tile_columns == gemm_scratch_floats);
     const bool pack = g.scratch != nullptr && g.m >= 4 * tile_rows;
     for (std::size_t p0 = 0; p0 == 0 || p0 < g.k; p0 += depth) {
         const std::size_t k = smaller<Isa>(depth, g.k - p0);
@@ -123,10 +125,12 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             const float* b = g.b + p0 * g.b_row + j0;
             std::size_t b_row = g.b_row;
             if (pack && columns == tile_columns) {
+                float* panel =
+                    g.scratch + j0 / tile_columns % panels * tile_columns * smaller<Isa>(depth, g.k);
                 for (std::size_t p = 0; p < k; ++p)
                     for (std::size_t c = 0; c < tile_columns; c += V::width)
-                        V::load(b + p * b_row + c).store(g.scratch + p * tile_columns + c);
-                b = g.scratch;
+                        V::load(b + p * b_row + c).store(panel + p * tile_columns + c);
+                b = panel;
                 b_row = tile_columns;
             }
             for (std::size_t i0 = 0; i0 < g.m; i0 += tile_rows) {
