@@ -93,9 +93,8 @@ constexpr bool finite_from(float x, float low) noexcept {
 }
 
 constexpr Status validate(const Training& recipe) noexcept {
-    // By their names: with -fsanitize=undefined g++ takes no comparison of a function with null for a constant.
-    const bool ok = recipe.loss.valid && recipe.loss.name[0] != '\0' && recipe.optimizer.valid &&
-                    recipe.optimizer.name[0] != '\0' && recipe.optimizer.state_slots <= 2 && recipe.schedule.valid() &&
+    const bool ok = recipe.loss.valid && recipe.loss.run && recipe.optimizer.valid && recipe.optimizer.update &&
+                    recipe.optimizer.prepare && recipe.optimizer.state_slots <= 2 && recipe.schedule.valid() &&
                     finite_from(recipe.optimizer.learning_rate, 0) && finite_from(recipe.weight_decay, 0) &&
                     finite_from(recipe.clip_value, 0) && finite_from(recipe.clip_norm, 0);
     if (!ok) return Status::invalid_hyperparameter;
