@@ -126,13 +126,13 @@ struct Tables {
 /// Collects what the layers emit. The first failure sticks; after it nothing more is recorded.
 class Emitter {
   public:
-    constexpr Emitter(Tables tables, std::uint32_t batch, const Optimizer* optimizer, bool stored) noexcept
-        : tables_(tables), optimizer_(optimizer), batch_(batch), stored_(stored) {}
+    constexpr Emitter(Tables tables, std::uint32_t batch, const Optimizer* optimizer, bool training, bool stored) noexcept
+        : tables_(tables), optimizer_(optimizer), batch_(batch), training_(training), stored_(stored) {}
 
     /// Samples per pass: B.
     [[nodiscard]] constexpr std::uint32_t batch() const noexcept { return batch_; }
     /// Whether a backward pass follows.
-    [[nodiscard]] constexpr bool training() const noexcept { return optimizer_ != nullptr; }
+    [[nodiscard]] constexpr bool training() const noexcept { return training_; }
     [[nodiscard]] constexpr Status status() const noexcept { return status_; }
     constexpr void fail(Status status) noexcept {
         if (status_ == Status::ok) status_ = status;
@@ -220,6 +220,7 @@ class Emitter {
     Tables tables_;
     const Optimizer* optimizer_;
     std::uint32_t batch_;
+    bool training_;  ///< g++ 12 takes no comparison of optimizer_ with null for a constant
     bool stored_;
     Status status_ = Status::ok;
     std::size_t step_count_ = 0, buffer_count_ = 0, parameter_count_ = 0;

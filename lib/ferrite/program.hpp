@@ -82,7 +82,7 @@ struct Program : Totals {
 };
 
 /// Upper bounds on the tables of a model with `layers` layers.
-[[nodiscard]] constexpr std::size_t max_steps(std::size_t layers) noexcept { return 5 * layers + 4; }
+[[nodiscard]] constexpr std::size_t max_steps(std::size_t layers) noexcept { return 6 * layers + 4; }
 [[nodiscard]] constexpr std::size_t max_buffers(std::size_t layers) noexcept { return 12 * layers + 4; }
 [[nodiscard]] constexpr std::size_t max_parameters(std::size_t layers) noexcept { return 4 * layers; }
 
@@ -125,14 +125,16 @@ inline void run_clip_norm(const Call& call) {
     pass.others.gradient_scale = scale;
 }
 
-/// The step that makes probabilities of `buffer` in place.
-constexpr void emit_link(Emitter& e, Link link, BufferId buffer, std::uint16_t layer, std::uint32_t outputs) noexcept {
+/// The step that makes probabilities y of z; they may be the same buffer.
+constexpr void emit_link(Emitter& e, Link link, BufferId z, BufferId y, std::uint16_t layer,
+                         std::uint32_t outputs) noexcept {
     if (link == Link::none) return;
     Step s{.name = link == Link::softmax ? "softmax" : "sigmoid",
            .run = link == Link::softmax ? &activation_detail::softmax_forward : &run_sigmoid_link,
            .layer = layer,
            .size = {outputs, 0}};
-    s.operand[0] = s.operand[1] = buffer;
+    s.operand[0] = y;
+    s.operand[1] = z;
     e.step(s);
 }
 
@@ -375,7 +377,7 @@ template <class M>
 constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M& model, const Training& recipe) noexcept {
     Totals totals{.training = true};
     const bool stored = recipe.update == Update::stored || recipe.clip_norm > 0;
-    Emitter e(tables, recipe.batch, &recipe.optimizer, stored);
+    Emitter e(tables, recipe.batch, &recipe.optimizer, true, stored);
     if (Status s = validate(recipe); s != Status::ok) e.fail(s);
     emit_forward(e, model, totals, tables.nodes);
     if (e.status() != Status::ok) {
@@ -433,7 +435,7 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
     }
     if (recipe.loss.link != Link::none) {
         totals.link_step = static_cast<std::uint16_t>(e.step_count());
-        emit_link(e, recipe.loss.link, totals.output_buffer, last, outputs);
+        emit_link(e, recipe.loss.link, totals.output_buffer, totals.output_buffer, last, outputs);
     }
     return finish(e, totals, order);
 }
@@ -441,11 +443,15 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
 template <class M>
 constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M& model, const Inference& recipe) noexcept {
     Totals totals{};
-    Emitter e(tables, recipe.batch, nullptr, false);
+    Emitter e(tables, recipe.batch, nullptr, false, false);
     emit_forward(e, model, totals, tables.nodes);
     if (e.status() == Status::ok) {
-        emit_link(e, recipe.link, totals.output_buffer, static_cast<std::uint16_t>(model.size() - 1),
-                  totals.output.elements());
+        const auto last = static_cast<std::uint16_t>(model.size() - 1);
+        const BufferId z = totals.output_buffer;
+        // The input is the caller's: probabilities of it get memory of their own.
+        if (z == totals.input_buffer && recipe.link != Link::none)
+            totals.output_buffer = e.activation("probabilities", last, totals.output.elements());
+        emit_link(e, recipe.link, z, totals.output_buffer, last, totals.output.elements());
         totals.forward_steps = static_cast<std::uint16_t>(e.step_count());
     }
     return finish(e, totals, order);
@@ -460,6 +466,7 @@ template <Layer... Layers, class Recipe>
     constexpr std::size_t n = sizeof...(Layers);
     Program<max_steps(n), max_buffers(n), max_parameters(n)> program;
     std::array<Node, n == 0 ? 1 : n> nodes;
+    for (Node& node : nodes) node = Node{};  // g++ 12: see Program; leaving out `{}` is not enough here
     std::array<BufferId, max_buffers(n)> order{};
     static_cast<Totals&>(program) = compiler::compile_into(
         {program.step_table, program.buffer_table, program.parameter_table, nodes}, order, model, recipe);

@@ -17,8 +17,9 @@ class BasicTensor {
     constexpr BasicTensor() noexcept = default;
     constexpr BasicTensor(T* data, Shape shape) noexcept : data_(data), shape_(shape) {}
     /// A tensor of floats is also a tensor of const floats.
-    constexpr BasicTensor(const BasicTensor<std::remove_const_t<T>>& other) noexcept
-        requires std::is_const_v<T>
+    template <class U>
+        requires(std::same_as<U, float> && std::is_const_v<T>)
+    constexpr BasicTensor(const BasicTensor<U>& other) noexcept
         : data_(other.data()), shape_(other.shape()) {}
 
     [[nodiscard]] constexpr T* data() const noexcept { return data_; }
