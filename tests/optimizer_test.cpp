@@ -192,7 +192,8 @@ TEST_CASE("optimizers: every golden step and the final state, immediate and stor
                 const std::string key = item.key();
                 CAPTURE(key);
                 const std::size_t slot = name.starts_with("adam") && key == "v" ? 1 : 0;
-                CHECK(deviation(item.value().get<Doubles>(), found.state(slot)) <= 1e-5);
+                // 1 - 0.999f is 1.3e-5 off 0.001, and v with it; the step divides it out again.
+                CHECK(deviation(item.value().get<Doubles>(), found.state(slot)) <= (slot == 1 ? 2e-5 : 1e-5));
             }
         }
     }

@@ -7,12 +7,23 @@ namespace ferrite {
 
 namespace optimizer_detail {
 
+namespace {
+/// 1 - x^n for x in [0, 1), without the cancellation that would cost five digits for x = 0.999 and small n: by
+/// squaring, with 1 - x^(m + n) = q + r - q r for q = 1 - x^m, r = 1 - x^n.
+float one_minus_power(float x, std::uint32_t n) noexcept {
+    float q = 1.0f - x, result = 0;
+    for (; n != 0; n >>= 1, q = q * (2.0f - q))
+        if (n & 1) result = result + q * (1.0f - result);
+    return result;
+}
+}  // namespace
+
 void prepare_adam(const Optimizer& o, float learning_rate, std::uint32_t t, UpdateConstants& k) noexcept {
     k.a = o.hyperparameter[0];
     k.b = o.hyperparameter[1];
     k.d = o.hyperparameter[2];
-    const float first = 1.0f - power(k.a, t);
-    const float second = 1.0f - power(k.b, t);
+    const float first = one_minus_power(k.a, t);
+    const float second = one_minus_power(k.b, t);
     const bool paper = o.option;
     k.rate = paper ? learning_rate / first : learning_rate * __builtin_sqrtf(second) / first;
     k.c = paper ? 1.0f / second : 1.0f;
