@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "golden.hpp"
 
@@ -477,5 +478,26 @@ TEST_CASE("checkpoints: training goes on with the bits that it would have had, f
         const Contents before = contents(second.session());
         CHECK(fe::load_checkpoint(weights.value(), second.session()) == fe::Status::optimizer_mismatch);
         CHECK(contents(second.session()) == before);
+
+        // The checksum is right, the numbers are none to train with.
+        constexpr float infinity = std::numeric_limits<float>::infinity();
+        for (const float bad : {std::numeric_limits<float>::quiet_NaN(), infinity, -1.0f})
+            for (const bool decay : {false, true}) {
+                CAPTURE(bad);
+                CAPTURE(decay);
+                if (decay)
+                    first.session().set_weight_decay(bad);
+                else
+                    first.session().set_learning_rate(bad);
+                const Bytes damaged = checkpoint_of(first);
+                const auto checkpoint = fe::open_weights(damaged);
+                REQUIRE(checkpoint.ok());
+                CHECK(fe::load_checkpoint(checkpoint.value(), second.session()) == fe::Status::invalid_hyperparameter);
+                CHECK(contents(second.session()) == before);
+                CHECK(second.session().learning_rate() == straight.session().learning_rate());
+                CHECK(second.session().weight_decay() == straight.session().weight_decay());
+                first.session().set_learning_rate(straight.session().learning_rate());
+                first.session().set_weight_decay(straight.session().weight_decay());
+            }
     }
 }

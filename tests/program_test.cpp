@@ -148,7 +148,10 @@ constexpr Mode modes[] = {Mode::immediate, Mode::stored, Mode::clipped};
 
 /// SoftmaxCrossEntropy does not go with a Softmax in the end.
 constexpr bool fits(const fe::Loss& loss, std::uint32_t seed) {
-    return loss.link != fe::Link::softmax || choice(seed, length_of(seed) - 1).kind != Kind::softmax;
+    if (loss.link != fe::Link::softmax) return true;
+    std::uint32_t last = length_of(seed) - 1;
+    while (last > 0 && choice(seed, last).kind == Kind::flatten) --last;
+    return choice(seed, last).kind != Kind::softmax;
 }
 
 /// The first loss from the n-th on that fits.
@@ -1064,6 +1067,12 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
         CHECK(status(four, Layers{fe::Dense{}, fe::LeakyRelu{.slope = 1.5f}}, Training{}) ==
               Status::invalid_hyperparameter);
         CHECK(status(four, Layers{fe::Dense{}, fe::LeakyRelu{.slope = 1}}, Training{}) == Status::ok);
+        for (const float value : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+            CHECK(status(four, Layers{fe::Dense{.initializer = fe::Normal{value}}}, Training{}) ==
+                  Status::invalid_hyperparameter);
+            CHECK(status(four, Layers{fe::Dense{.bias_initializer = fe::Constant{value}}}, Training{}) ==
+                  Status::invalid_hyperparameter);
+        }
         CHECK(status(four, good, Training{.optimizer = fe::Sgd{.learning_rate = 0}}) == Status::ok);
         CHECK(status(four, good, Training{.optimizer = fe::Momentum{.momentum = 0}}) == Status::ok);
     }
@@ -1072,6 +1081,8 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
               Status::needs_stored_gradients);
         CHECK(status(four, good, Training{.clip_value = 1, .update = fe::Update::immediate}) == Status::ok);
         CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}}, Training{}) == Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}, fe::Flatten{}}, Training{}) == Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}, fe::Relu{}}, Training{}) == Status::ok);
         CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}}, Training{.loss = fe::MeanSquaredError{}}) ==
               Status::ok);
         CHECK(status(four, Layers{fe::Dense{.units = 65'536}}, Training{}) == Status::ok);

@@ -103,6 +103,15 @@ TEST_CASE("random: uniforms stay in their range and have its mean and spread; so
         REQUIRE(x < 5.0f);
         REQUIRE(wide(x) == doctest::Approx(-3 + 8 * wide(random.uniform(i))));
     }
+    // Where the range is a few thousand floats wide, sums round up to its end.
+    std::size_t at_low = 0;
+    for (std::uint64_t i = 0; i < 1'000'000; ++i) {
+        const float x = random.uniform(i, 1000.0f, 1000.03125f);
+        REQUIRE(x >= 1000.0f);
+        REQUIRE(x < 1000.03125f);
+        at_low += x == 1000.0f;
+    }
+    CHECK(at_low > 0);
 }
 
 TEST_CASE("random: streams of a seed and seeds of a stream have nothing in common") {

@@ -150,8 +150,10 @@ class Emitter {
     constexpr BufferId scratch(const char* name, std::uint16_t layer, std::size_t floats) noexcept {
         return add_buffer({.name = name, .region = Region::planned, .layer = layer}, floats);
     }
-    /// A parameter array; in training a trainable one gets its optimizer state.
+    /// A parameter array; in training a trainable one gets its optimizer state. invalid_hyperparameter: its initializer's
+    /// value is not finite.
     constexpr ParameterId parameter(Parameter p) noexcept {
+        if (!(p.initializer.value - p.initializer.value == 0.0f)) fail(Status::invalid_hyperparameter);
         if (status_ != Status::ok) return 0;
         if (parameter_count_ == tables_.parameters.size()) {
             fail(Status::too_many_steps);

@@ -207,6 +207,8 @@ Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexce
     if (!format_detail::named(file.optimizer, session.recipe().optimizer.name) ||
         file.states.size() != state_bytes(session))
         return Status::optimizer_mismatch;
+    if (!compiler::finite_from(file.learning_rate, 0) || !compiler::finite_from(file.weight_decay, 0))
+        return Status::invalid_hyperparameter;
     const Status status = load_weights(file, session);
     std::size_t at = 0;
     for (std::size_t i = 0; i < session.parameter_count(); ++i)

@@ -135,7 +135,8 @@ template <Layer... Own>
 [[nodiscard]] Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept;
 /// Copies a checkpoint into a session, whose next step is then the one that would have followed: with the same recipe
 /// and the same batches training ends with the same bits as without the stop. model_mismatch, optimizer_mismatch (also
-/// for a file without a checkpoint): nothing is copied.
+/// for a file without a checkpoint), invalid_hyperparameter (a learning rate or a weight decay that is negative or not
+/// finite): nothing is copied.
 [[nodiscard]] Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept;
 /// The parameters of a file into the parameter region of an inference program. buffer_too_small: nothing is copied.
 [[nodiscard]] Status load_weights(const WeightsFile& file, const ProgramView& program,

@@ -25,7 +25,8 @@ struct Training {
     std::uint32_t batch = 1;       ///< samples per step at most
     float weight_decay = 0;        ///< lambda >= 0: gradient + lambda W, for weights, not for biases (AdamW: decoupled)
     float clip_value = 0;          ///< > 0: every gradient element is clipped to +-clip_value
-    float clip_norm = 0;           ///< > 0: gradients are scaled by min(1, clip_norm / their global norm)
+    float clip_norm = 0;           ///< > 0: gradients are scaled by min(1, clip_norm / their global norm), by 0 if its
+                                   ///< square is infinite
     Schedule schedule{};
     Update update = Update::automatic;
 };
@@ -399,16 +400,16 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
 
     BufferId dy = dz;
     std::size_t i = model.size();
-    bool below = false, any = false;
+    bool below = false, any = false, top = true;
     for (std::size_t p = 0; p < e.parameter_count(); ++p)
         any = any || e.parameter(static_cast<ParameterId>(p)).trainable;
     if (!any) e.fail(Status::nothing_to_train);
     model.for_each_reverse([&](const auto& layer) {
         Node& n = tables.nodes[--i];
         if (below || e.status() != Status::ok) return;
-        if (i == model.size() - 1 && recipe.loss.link == Link::softmax &&
-            nonlinearity_of(layer) == Nonlinearity::distribution)
+        if (top && recipe.loss.link == Link::softmax && nonlinearity_of(layer) == Nonlinearity::distribution)
             return e.fail(Status::invalid_loss);
+        top = top && nonlinearity_of(layer) == Nonlinearity::transparent;
         n.dy = dy;
         layer.backward(e, n);
         dy = n.dx;

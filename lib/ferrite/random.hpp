@@ -30,9 +30,10 @@ class Random {
     [[nodiscard]] constexpr float uniform(std::uint64_t position) const noexcept {
         return static_cast<float>(bits(position) >> 40) * 0x1p-24f;
     }
-    /// Uniform in [low, high).
+    /// Uniform in [low, high), for low < high.
     [[nodiscard]] constexpr float uniform(std::uint64_t position, float low, float high) const noexcept {
-        return low + (high - low) * uniform(position);
+        const float value = low + (high - low) * uniform(position);
+        return value < high ? value : low;  // the sum may round up to high
     }
     /// Standard normal by Box and Muller: positions 2k and 2k + 1 are the cosine and the sine of one pair of
     /// uniforms. |value| <= 5.77, as the smallest uniform is 2^-24.
