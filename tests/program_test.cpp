@@ -149,7 +149,7 @@ constexpr Mode modes[] = {Mode::immediate, Mode::stored, Mode::clipped};
 /// SoftmaxCrossEntropy does not go with a Softmax in the end.
 constexpr bool fits(const fe::Loss& loss, std::uint32_t seed) {
     if (loss.link != fe::Link::softmax) return true;
-    std::uint32_t last = length_of(seed) - 1;
+    std::size_t last = length_of(seed) - 1;
     while (last > 0 && choice(seed, last).kind == Kind::flatten) --last;
     return choice(seed, last).kind != Kind::softmax;
 }
