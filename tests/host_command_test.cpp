@@ -542,7 +542,7 @@ TEST_CASE("command: the digest depends on what was asked for, not on how it was 
                                {"--clip-norm", "0.1"},
                                {"--clip-value", "0.001"},
                                {"--schedule", "step:3:0.5"},
-                               {"--schedule", "cosine"},
+                               {"--schedule", "constant"},
                                {"--schedule", "cosine:0.1,warmup:3"},
                                {"--schedule", "constant,warmup:5"},
                                {"--optimizer", "momentum", "--momentum", "0.5"}}) {
@@ -732,6 +732,8 @@ TEST_CASE("command: a short run on MNIST") {
                       "1000",
                       "--iterations",
                       "30",
+                      "--schedule",
+                      "constant",
                       "--json",
                       "-"};
     const json done = last_event(place.run(words));

@@ -98,7 +98,7 @@ class Fenced {
         start_ = static_cast<unsigned char*>(memory);
         if (mprotect(start_ + readable, page, PROT_NONE) != 0) throw std::bad_alloc();
         data_ = reinterpret_cast<float*>(start_ + (readable - bytes)) + front;
-        for (std::size_t i = 0; i < front; ++i) data_[i - front] = canary;
+        for (std::size_t i = 0; i < front; ++i) *(data_ - front + i) = canary;
         for (std::size_t i = 0; i < slack_; ++i) data_[size_ + i] = canary;
         if (size_ != 0) std::memcpy(data_, values.data(), size_ * sizeof(float));
     }
@@ -116,7 +116,7 @@ class Fenced {
     [[nodiscard]] std::span<float> span() const { return {data_, size_}; }
     [[nodiscard]] bool canaries_intact() const {
         for (std::size_t i = 0; i < front; ++i)
-            if (!equal(data_[i - front])) return false;
+            if (!equal(*(data_ - front + i))) return false;
         for (std::size_t i = 0; i < slack_; ++i)
             if (!equal(data_[size_ + i])) return false;
         return true;

@@ -24,7 +24,7 @@ struct ModelOptions {
     std::string activation = "relu";                                 ///< between the dense layers
     std::string init = "auto";
     std::string optimizer = "adam";
-    std::string schedule = "constant";
+    std::string schedule = "cosine";
     std::string update = "automatic";
     std::optional<float> learning_rate;  ///< none: the optimizer's own
     std::optional<float> momentum;       ///< likewise
