@@ -478,7 +478,7 @@ void add_train_command(CLI::App& app) {
     file("--json", "write what happens as JSON, an object a line; -: to standard output", options->json);
     file("--save", "write the trained network", options->save);
     file("--checkpoint", "write, at the end or on Ctrl-C, what --resume goes on from", options->checkpoint);
-    file("--resume", "go on from a checkpoint; with the same other options the result is that of one run",
+    file("--resume", "go on from a checkpoint; the same other options give the bits of one run",
          options->resume);
     command->callback([options] {
         for (const auto& [name, path] : {std::pair("--save", &options->save), {"--checkpoint", &options->checkpoint}}) {
