@@ -104,7 +104,7 @@ void seal(Bytes& file) {
 
 /// Opens, makes the model that the file describes, and loads into it and into `session`. ok only if all
 /// accept the file.
-fe::Status load(const Bytes& file, fe::TrainingSession& session, bool checkpoint) {
+fe::Status load(const Bytes& file, Learner& target, bool checkpoint) {
     const auto opened = fe::open_weights(file);
     if (!opened.ok()) return opened.status();
     std::vector<fe::AnyLayer> memory(opened.value().layer_count);
@@ -114,12 +114,12 @@ fe::Status load(const Bytes& file, fe::TrainingSession& session, bool checkpoint
     const auto program =
         fe::compile(model.value(), fe::Inference{}, std::as_writable_bytes(std::span(tables)));
     if (!program.ok()) return program.status();
-    Bytes region(opened.value().parameters.size() + 64 * opened.value().parameter_arrays);
+    Bytes region(opened.value().parameters.size() + std::size_t{64} * opened.value().parameter_arrays);
     if (const fe::Status status = fe::load_weights(opened.value(), program.value(), region);
         status != fe::Status::ok)
         return status;
-    return checkpoint ? fe::load_checkpoint(opened.value(), session)
-                      : fe::load_weights(opened.value(), session);
+    return checkpoint ? fe::load_checkpoint(target.model(), opened.value(), target.session())
+                      : fe::load_weights(opened.value(), target.session());
 }
 
 }  // namespace
@@ -152,8 +152,7 @@ TEST_CASE("weights: the layout that format.hpp documents, byte for byte") {
     for (const bool checkpoint : {false, true}) {
         Bytes expected;
         const auto word = [&](std::uint32_t value) {
-            expected.resize(expected.size() + 4);
-            put(expected, expected.size() - 4, value);
+            for (int shift = 0; shift < 32; shift += 8) expected.push_back(static_cast<std::byte>(value >> shift));
         };
         const auto text = [&](const std::string& s) {
             word(static_cast<std::uint32_t>(s.size()));
@@ -165,7 +164,7 @@ TEST_CASE("weights: the layout that format.hpp documents, byte for byte") {
         };
         word(0x52524546);  // "FERR"
         word(0x00455449);  // "ITE", 0
-        for (const std::uint32_t value : {1u, 2u, 2u, 3u, 0u, 0u, 2u, 2u}) word(value);
+        for (const std::uint32_t value : {2u, 2u, 2u, 3u, 0u, 0u, 2u, 2u}) word(value);
         text("flatten");
         word(0);
         text("dense");
@@ -175,14 +174,18 @@ TEST_CASE("weights: the layout that format.hpp documents, byte for byte") {
         word(3);
         text(checkpoint ? "adam" : "");
         word(checkpoint ? 42 : 0);
+        for (const float h : {0.9f, 0.999f, 1e-7f}) word(std::bit_cast<std::uint32_t>(checkpoint ? h : 0.0f));
+        word(0);  // epsilon as in the chapter
         word(checkpoint ? 2 : 0);
+        word(checkpoint ? static_cast<std::uint32_t>(l.session().seed().value) : 0);
+        word(0);
         word(std::bit_cast<std::uint32_t>(checkpoint ? 0.01f : 0.0f));
         word(std::bit_cast<std::uint32_t>(checkpoint ? 1e-3f : 0.0f));
         for (std::size_t i = 0; i < 2; ++i) floats(l.session().parameter(i));
         for (std::size_t i = 0; checkpoint && i < 2; ++i)
             for (const std::size_t slot : {std::size_t{0}, std::size_t{1}})
                 floats(l.session().state(i, slot));
-        expected.resize(expected.size() + 8);
+        expected.insert(expected.end(), 8, std::byte{0});
         seal(expected);
         CHECK((checkpoint ? checkpoint_of(l) : weights_of(l)) == expected);
     }
@@ -314,11 +317,11 @@ TEST_CASE(
             CAPTURE(size);
             // A copy of that size, so that a sanitizer sees a read behind its end.
             const Bytes part(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size));
-            REQUIRE(load(part, target.session(), checkpoint) == fe::Status::truncated);
+            REQUIRE(load(part, target, checkpoint) == fe::Status::truncated);
             Bytes sealed = part;
             if (size >= 8) {
                 seal(sealed);
-                REQUIRE(load(sealed, target.session(), checkpoint) != fe::Status::ok);
+                REQUIRE(load(sealed, target, checkpoint) != fe::Status::ok);
             }
         }
         for (std::size_t i = 0; i < file.size(); ++i)
@@ -327,7 +330,7 @@ TEST_CASE(
                 CAPTURE(bit);
                 Bytes damaged = file;
                 damaged[i] ^= static_cast<std::byte>(1 << bit);
-                const fe::Status status = load(damaged, target.session(), checkpoint);
+                const fe::Status status = load(damaged, target, checkpoint);
                 REQUIRE(status != fe::Status::ok);
                 if (i < 8) REQUIRE(status == fe::Status::bad_magic);
                 if (i >= 8 && i < 12) REQUIRE(status == fe::Status::bad_version);
@@ -335,13 +338,13 @@ TEST_CASE(
             }
         for (const std::size_t more : {1u, 3u, 4u, 100u}) {
             Bytes longer = file;
-            longer.resize(file.size() + more);
-            REQUIRE(load(longer, target.session(), checkpoint) == fe::Status::oversized);
+            longer.insert(longer.end(), more, std::byte{0});
+            REQUIRE(load(longer, target, checkpoint) == fe::Status::oversized);
             seal(longer);
-            REQUIRE(load(longer, target.session(), checkpoint) == fe::Status::oversized);
+            REQUIRE(load(longer, target, checkpoint) == fe::Status::oversized);
         }
         CHECK(contents(target.session()) == before);
-        CHECK(load(file, target.session(), checkpoint) == fe::Status::ok);
+        CHECK(load(file, target, checkpoint) == fe::Status::ok);
         CHECK(fe::digest(target.session()) == fe::digest(l.session()));
         CHECK((contents(target.session()) == contents(l.session())) == checkpoint);
         target.session().initialize(fe::Seed{77});
@@ -369,7 +372,7 @@ TEST_CASE("loading: a wrong field under a right checksum is refused or harmless"
             Bytes damaged = file;
             put(damaged, at, value);
             seal(damaged);
-            const fe::Status status = load(damaged, target.session(), true);
+            const fe::Status status = load(damaged, target, true);
             if (status == fe::Status::ok) {
                 // What may differ: initializers, freezing, activations, an equivalent input shape, iteration
                 // and rates.
@@ -389,7 +392,7 @@ TEST_CASE("loading: a wrong field under a right checksum is refused or harmless"
         Bytes damaged = file;
         put(damaged, at, value);
         seal(damaged);
-        return load(damaged, target.session(), true);
+        return load(damaged, target, true);
     };
     CHECK(status_with(12, 5) == fe::Status::shape_mismatch);           // rank
     CHECK(status_with(16, 0) == fe::Status::empty_model);              // extent 0
@@ -421,7 +424,7 @@ TEST_CASE("loading: weights of another model are refused; nothing changes") {
         Learner other(small_input, others[i], with_adam);
         const Contents before = contents(other.session());
         CHECK(fe::load_weights(opened.value(), other.session()) == fe::Status::model_mismatch);
-        CHECK(fe::load_checkpoint(opened.value(), other.session()) == fe::Status::model_mismatch);
+        CHECK(fe::load_checkpoint(other.model(), opened.value(), other.session()) == fe::Status::model_mismatch);
         CHECK(contents(other.session()) == before);
         std::vector<std::uint64_t> tables(fe::table_bytes(others[i].size()) / 8 + 1);
         const auto program =
@@ -459,7 +462,7 @@ TEST_CASE("checkpoints: training goes on with the bits that it would have had, f
         train(second.session(), 2);
         const auto opened = fe::open_weights(file);
         REQUIRE(opened.ok());
-        REQUIRE(fe::load_checkpoint(opened.value(), second.session()) == fe::Status::ok);
+        REQUIRE(fe::load_checkpoint(second.model(), opened.value(), second.session()) == fe::Status::ok);
         CHECK(contents(second.session()) == contents(first.session()));
         train(second.session(), 12);
         CHECK(contents(second.session()) == contents(straight.session()));
@@ -469,14 +472,14 @@ TEST_CASE("checkpoints: training goes on with the bits that it would have had, f
             recipe.optimizer = other;
             Learner wrong(small_input, small_layers, recipe);
             const Contents before = contents(wrong.session());
-            CHECK(fe::load_checkpoint(opened.value(), wrong.session()) == fe::Status::optimizer_mismatch);
+            CHECK(fe::load_checkpoint(wrong.model(), opened.value(), wrong.session()) == fe::Status::optimizer_mismatch);
             CHECK(contents(wrong.session()) == before);
         }
         const Bytes plain = weights_of(first);
         const auto weights = fe::open_weights(plain);
         REQUIRE(weights.ok());
         const Contents before = contents(second.session());
-        CHECK(fe::load_checkpoint(weights.value(), second.session()) == fe::Status::optimizer_mismatch);
+        CHECK(fe::load_checkpoint(second.model(), weights.value(), second.session()) == fe::Status::optimizer_mismatch);
         CHECK(contents(second.session()) == before);
 
         // The checksum is right, the numbers are none to train with.
@@ -492,7 +495,7 @@ TEST_CASE("checkpoints: training goes on with the bits that it would have had, f
                 const Bytes damaged = checkpoint_of(first);
                 const auto checkpoint = fe::open_weights(damaged);
                 REQUIRE(checkpoint.ok());
-                CHECK(fe::load_checkpoint(checkpoint.value(), second.session()) == fe::Status::invalid_hyperparameter);
+                CHECK(fe::load_checkpoint(second.model(), checkpoint.value(), second.session()) == fe::Status::invalid_hyperparameter);
                 CHECK(contents(second.session()) == before);
                 CHECK(second.session().learning_rate() == straight.session().learning_rate());
                 CHECK(second.session().weight_decay() == straight.session().weight_decay());

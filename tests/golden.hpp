@@ -123,7 +123,10 @@ class Learner {
 /// Dense layer with one input of 1 and one sample makes W and b a list of parameters with gradients of the
 /// test's own choice.
 struct GivenGradient {
+    static inline std::vector<float>* outputs = nullptr;  ///< gets what the network made of the inputs
     static void run(const Call& call) {
+        if (outputs != nullptr)
+            outputs->assign(call.operand[1], call.operand[1] + std::size_t{call.pass->rows} * call.step->size[0]);
         for (std::uint32_t i = 0; i < call.pass->rows * call.step->size[0]; ++i)
             call.operand[0][i] = call.pass->targets[i];
         call.operand[3][0] = 0;

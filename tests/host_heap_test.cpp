@@ -75,7 +75,7 @@ void save_and_load(const Model& model, fe::TrainingSession& session, Failures& e
     expect(checkpoint.ok());
     const auto opened = fe::open_weights({memory.file.data(), checkpoint.value()});
     expect(opened.ok());
-    expect(fe::load_checkpoint(opened.value(), session) == fe::Status::ok);
+    expect(fe::load_checkpoint(model, opened.value(), session) == fe::Status::ok);
     expect(fe::read_model(opened.value(), memory.layers).ok());
     static_cast<void>(session.step(inputs(40), labels(40)));
 }

@@ -89,6 +89,20 @@ constexpr Bodies<fe::DenseBackward> dense_backward = BODIES(dense_backward);
 constexpr Bodies<fe::SoftmaxArguments> softmax = BODIES(softmax);
 constexpr Bodies<fe::SoftmaxArguments> softmax_backward = BODIES(softmax_backward);
 constexpr Bodies<fe::SumOfSquares> sum_of_squares = BODIES(sum_of_squares);
+constexpr Bodies<fe::DropoutArguments> dropout = BODIES(dropout);
+
+struct NormalizationCase {
+    Bodies<fe::Normalization> bodies;
+    void (*formula)(const fe::Normalization&);
+    bool forward, of_rows, running;  ///< whose statistics, which of them are written
+};
+constexpr NormalizationCase normalizations[] = {
+    {BODIES(batch_norm), oracle::batch_norm, true, false, true},
+    {BODIES(batch_norm_inference), oracle::batch_norm_inference, true, false, true},
+    {BODIES(batch_norm_backward), oracle::batch_norm_backward, false, false, false},
+    {BODIES(layer_norm), oracle::layer_norm, true, true, false},
+    {BODIES(layer_norm_backward), oracle::layer_norm_backward, false, true, false},
+};
 
 struct LossCase {
     Bodies<fe::LossArguments> bodies;
@@ -109,7 +123,7 @@ struct MapCase {
 };
 constexpr MapCase forward_maps[] = {
     {BODIES(relu), oracle::relu},         {BODIES(leaky_relu), oracle::leaky_relu}, {BODIES(sigmoid), oracle::sigmoid_map},
-    {BODIES(tanh), oracle::tanh_map},     {BODIES(gelu), oracle::gelu},
+    {BODIES(tanh), oracle::tanh_map},     {BODIES(gelu), oracle::gelu},             {BODIES(scale), oracle::scale_map},
 };
 constexpr MapCase backward_maps[] = {
     {BODIES(relu_backward), oracle::relu_backward},       {BODIES(leaky_relu_backward), oracle::leaky_relu_backward},
@@ -659,6 +673,79 @@ TEST_CASE("sum_of_squares") {
                 arrays, source.below(2), [&](const Pointers& p) { oracle::sum_of_squares(arguments(p)); },
                 [&](const Set& set, const Pointers& p) { sum_of_squares[set](arguments(p)); });
         }
+}
+
+// ---- normalization, dropout
+
+TEST_CASE("normalizations, forward and backward, in place, with parts left out") {
+    constexpr std::uint32_t seed = 30;
+    INFO("seed ", seed);
+    Source source(seed);
+    enum { x, dy, y, gamma, beta, mean, inverse, running_mean, running_variance, dgamma, dbeta, arrays_of_a_case };
+    const auto compare_one = [&](const NormalizationCase& f, std::size_t rows, std::size_t columns, Values values,
+                                 std::size_t place, bool without) {
+        const bool inference = f.formula == oracle::batch_norm_inference;
+        INFO(std::string(f.bodies.kernel[0].name), ", rows ", rows, ", columns ", columns, ", values ",
+             static_cast<int>(values), ", place ", place, ", without ", without);
+        std::vector<Array> arrays(arrays_of_a_case);
+        for (Array& a : arrays) a.values = source.array(columns, values);
+        for (const std::size_t i : {x, dy, y}) arrays[i].values = source.array(rows * columns, values);
+        if (f.of_rows)
+            for (const std::size_t i : {mean, inverse}) arrays[i].values = source.array(rows, values);
+        for (float& v : arrays[running_variance].values)
+            if (source.below(16) != 0) v = std::fabs(v);
+        // What the case leaves out: statistics and shift in forward direction, gradients or dx backward.
+        const bool no_shift = inference && without, no_statistics = f.forward && f.of_rows && without;
+        const bool no_gradients = !f.forward && f.of_rows && without && place != 2;
+        arrays[beta].absent = arrays[running_mean].absent = no_shift;
+        arrays[mean].absent = arrays[inverse].absent = no_statistics;
+        arrays[dgamma].absent = arrays[dbeta].absent = no_gradients;
+        const auto arguments = [&](const Pointers& p) {
+            // 0: apart; 1: over x or dy; 2: backward without dx. batch_norm reads x after it has written y.
+            float* out = p[y];
+            if (place == 1 && f.formula != oracle::batch_norm) out = f.forward ? p[x] : p[dy];
+            if (place == 2 && !f.forward) out = nullptr;
+            return fe::Normalization{.x = p[x], .dy = p[dy], .y = out, .gamma = p[gamma], .beta = p[beta], .mean = p[mean],
+                                     .inverse = p[inverse], .running_mean = p[running_mean],
+                                     .running_variance = p[running_variance], .dgamma = p[dgamma], .dbeta = p[dbeta],
+                                     .rows = rows, .columns = columns, .epsilon = 1e-5f, .momentum = 0.9f};
+        };
+        compare(
+            arrays, source.below(2), [&](const Pointers& p) { f.formula(arguments(p)); },
+            [&](const Set& set, const Pointers& p) { f.bodies[set](arguments(p)); });
+    };
+    for (const std::size_t columns : row_lengths)
+        for (const NormalizationCase& f : normalizations)
+            for (const Values values : fe::test::all_values)
+                compare_one(f, 1 + source.below(5), columns, values, source.below(3), source.coin());
+    for (const NormalizationCase& f : normalizations)
+        for (std::size_t place = 0; place < 3; ++place)
+            for (const bool without : {false, true})
+                for (const std::size_t rows : {1u, 2u, 37u}) compare_one(f, rows, 65, Values::normal, place, without);
+}
+
+TEST_CASE("dropout, and in place") {
+    constexpr std::uint32_t seed = 31;
+    INFO("seed ", seed);
+    Source source(seed);
+    for (std::size_t n = 0; n <= 70; ++n)
+        for (const Values values : fe::test::all_values)
+            for (const bool in_place : {false, true}) {
+                INFO("size ", n, ", values ", static_cast<int>(values), ", in place ", in_place);
+                std::vector<Array> arrays(2);
+                arrays[0].values = source.array(n, values);
+                arrays[1] = {std::vector<float>(in_place ? 0 : n, canary), in_place};
+                const auto rate = source.one_of<std::uint32_t>({0, 1u << 22, 1u << 23, (1u << 24) - 1});
+                const std::uint64_t first = source.one_of<std::uint64_t>({0, 5, std::uint64_t{1} << 40});
+                const auto arguments = [&](const Pointers& p) {
+                    return fe::DropoutArguments{.x = p[0], .y = in_place ? p[0] : p[1], .size = n,
+                                                .random = fe::Random(fe::Seed{seed}), .first = first, .threshold = rate,
+                                                .scale = 1.25f};
+                };
+                compare(
+                    arrays, source.below(2), [&](const Pointers& p) { oracle::dropout(arguments(p)); },
+                    [&](const Set& set, const Pointers& p) { dropout[set](arguments(p)); });
+            }
 }
 
 // ---- maps

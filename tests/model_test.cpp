@@ -132,9 +132,13 @@ TEST_CASE("what a layer makes of a shape, and how it names itself") {
         {fe::Relu{}, "relu", Nonlinearity::rectifier, Shape{2, 3}, Shape{2, 3}},
         {fe::LeakyRelu{}, "leaky_relu", Nonlinearity::rectifier, Shape{2, 3}, Shape{2, 3}},
         {fe::Gelu{}, "gelu", Nonlinearity::rectifier, Shape{2, 3}, Shape{2, 3}},
-        {fe::Sigmoid{}, "sigmoid", Nonlinearity::saturating, Shape{2, 3}, Shape{2, 3}},
+        {fe::Sigmoid{}, "sigmoid", Nonlinearity::logistic, Shape{2, 3}, Shape{2, 3}},
         {fe::Tanh{}, "tanh", Nonlinearity::saturating, Shape{2, 3}, Shape{2, 3}},
         {fe::Softmax{}, "softmax", Nonlinearity::distribution, Shape{2, 3}, Shape{2, 3}},
+        {fe::BatchNorm{}, "batch_norm", Nonlinearity::transparent, Shape{2, 3}, Shape{2, 3}},
+        {fe::LayerNorm{}, "layer_norm", Nonlinearity::transparent, Shape{2, 3}, Shape{2, 3}},
+        {fe::Dropout{}, "dropout", Nonlinearity::transparent, Shape{2, 3}, Shape{2, 3}},
+        {AnyLayer{}, "", Nonlinearity::transparent, Shape{2, 3}, Shape{}},
         {Gain{}, "gain", Nonlinearity::linear, Shape{2, 3}, Shape{2, 3}},
     };
     for (std::size_t i = 0; i < std::size(cases); ++i) {

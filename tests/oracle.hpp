@@ -72,6 +72,7 @@ inline void map(const Map& m, const MapFormula& f) {
         }
 }
 
+inline constexpr MapFormula scale_map{2, 0, [](float* v, const float* k) { v[0] = k[0] * v[1]; }};
 inline constexpr MapFormula relu{2, 0, [](float* v, const float*) { v[0] = 0.0f > v[1] ? 0.0f : v[1]; }};
 inline constexpr MapFormula relu_backward{3, 0, [](float* v, const float*) { v[0] = v[2] <= 0.0f ? 0.0f : v[1]; }};
 inline constexpr MapFormula leaky_relu{2, 0, [](float* v, const float* k) { v[0] = v[1] <= 0.0f ? k[0] * v[1] : v[1]; }};
@@ -99,7 +100,7 @@ inline constexpr MapFormula gelu_backward{3, 0, [](float* v, const float*) {
                                               const float square = x * x;
                                               const float inner = gelu_2c * std::fma(0.134145f, square, 1.0f);
                                               const float slope = s * (1.0f - s);
-                                              v[0] = v[1] * std::fma(x * slope, inner, s);
+                                              v[0] = v[1] * std::fma(x * slope, slope <= 0.0f ? 0.0f : inner, s);
                                           }};
 
 /// Map::constants of an optimizer by the names of UpdateConstants.
@@ -298,6 +299,107 @@ inline void huber(const LossArguments& l) {
         loss = std::fabs(e) <= delta ? 0.5f * square : delta * (std::fabs(e) - 0.5f * delta);
         return min(delta, max(-delta, e));
     });
+}
+
+inline void scale_and_shift_gradients(const Normalization& a, bool of_rows) {
+    for (std::size_t c = 0; c < a.columns; ++c) {
+        float dgamma = 0, dbeta = 0;
+        for (std::size_t r = 0; r < a.rows; ++r) {
+            const std::size_t i = r * a.columns + c, s = of_rows ? r : c;
+            dgamma = std::fma(a.dy[i], (a.x[i] - a.mean[s]) * a.inverse[s], dgamma);
+            dbeta = dbeta + a.dy[i];
+        }
+        a.dgamma[c] = dgamma;
+        a.dbeta[c] = dbeta;
+    }
+}
+
+inline void batch_norm(const Normalization& a) {
+    const float n = static_cast<float>(a.rows);
+    for (std::size_t c = 0; c < a.columns; ++c) {
+        float mean = 0, variance = 0;
+        for (std::size_t r = 0; r < a.rows; ++r) mean = mean + a.x[r * a.columns + c];
+        mean = mean / n;
+        for (std::size_t r = 0; r < a.rows; ++r) {
+            const float t = a.x[r * a.columns + c] - mean;
+            variance = std::fma(t, t, variance);
+        }
+        variance = variance / n;
+        a.mean[c] = mean;
+        a.inverse[c] = 1.0f / std::sqrt(variance + a.epsilon);
+        const float rest = 1.0f - a.momentum;
+        if (a.rows > 1) {
+            a.running_mean[c] = std::fma(a.momentum, a.running_mean[c], rest * mean);
+            a.running_variance[c] = std::fma(a.momentum, a.running_variance[c], rest * variance);
+        }
+        for (std::size_t r = 0; r < a.rows; ++r) {
+            const std::size_t i = r * a.columns + c;
+            a.y[i] = std::fma(a.gamma[c], (a.x[i] - mean) * a.inverse[c], a.beta[c]);
+        }
+    }
+}
+
+inline void batch_norm_inference(const Normalization& a) {
+    for (std::size_t i = 0; i < a.rows * a.columns; ++i) {
+        const std::size_t c = i % a.columns;
+        const float factor = a.gamma[c] * (1.0f / std::sqrt(a.running_variance[c] + a.epsilon));
+        const float mean = a.running_mean == nullptr ? 0.0f : a.running_mean[c];
+        a.y[i] = std::fma(a.x[i] - mean, factor, a.beta == nullptr ? 0.0f : a.beta[c]);
+    }
+}
+
+inline void batch_norm_backward(const Normalization& a) {
+    scale_and_shift_gradients(a, false);
+    if (a.y == nullptr) return;
+    const float n = static_cast<float>(a.rows);
+    for (std::size_t i = 0; i < a.rows * a.columns; ++i) {
+        const std::size_t c = i % a.columns;
+        const float normalized = (a.x[i] - a.mean[c]) * a.inverse[c];
+        const float shifted = a.dy[i] - a.dbeta[c] / n;
+        a.y[i] = (a.gamma[c] * a.inverse[c]) * std::fma(-normalized, a.dgamma[c] / n, shifted);
+    }
+}
+
+inline void layer_norm(const Normalization& a) {
+    const float n = static_cast<float>(a.columns);
+    for (std::size_t r = 0; r < a.rows; ++r) {
+        const float* x = a.x + r * a.columns;
+        const float mean = sum(a.columns, [x](float lane, std::size_t i) { return lane + x[i]; }) / n;
+        const float variance = sum(a.columns, [x, mean](float lane, std::size_t i) {
+            const float t = x[i] - mean;
+            return std::fma(t, t, lane);
+        }) / n;
+        const float inverse = 1.0f / std::sqrt(variance + a.epsilon);
+        if (a.mean != nullptr) a.mean[r] = mean, a.inverse[r] = inverse;
+        for (std::size_t c = 0; c < a.columns; ++c)
+            a.y[r * a.columns + c] = std::fma(a.gamma[c], (x[c] - mean) * inverse, a.beta[c]);
+    }
+}
+
+inline void layer_norm_backward(const Normalization& a) {
+    if (a.dgamma != nullptr) scale_and_shift_gradients(a, true);
+    if (a.y == nullptr) return;
+    const float n = static_cast<float>(a.columns);
+    for (std::size_t r = 0; r < a.rows; ++r) {
+        const float *x = a.x + r * a.columns, *dy = a.dy + r * a.columns;
+        const float mean = a.mean[r], inverse = a.inverse[r];
+        const auto normalized = [=](std::size_t i) { return (x[i] - mean) * inverse; };
+        const float shift = sum(a.columns, [&](float lane, std::size_t i) { return std::fma(dy[i], a.gamma[i], lane); }) / n;
+        const float slope = sum(a.columns, [&](float lane, std::size_t i) {
+            return std::fma(dy[i] * a.gamma[i], normalized(i), lane);
+        }) / n;
+        for (std::size_t c = 0; c < a.columns; ++c) {
+            const float g = dy[c] * a.gamma[c];
+            a.y[r * a.columns + c] = inverse * std::fma(-normalized(c), slope, g - shift);
+        }
+    }
+}
+
+inline void dropout(const DropoutArguments& d) {
+    for (std::size_t i = 0; i < d.size; ++i) {
+        const float y = d.scale * d.x[i];
+        d.y[i] = (d.random.bits(d.first + i) >> 40) > d.threshold ? y : 0.0f;
+    }
 }
 
 inline void sum_of_squares(const SumOfSquares& s) {

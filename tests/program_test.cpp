@@ -29,11 +29,12 @@ constexpr std::uint64_t draw(std::uint32_t seed, std::uint64_t stream, std::uint
     return fe::Random(fe::Seed{seed}, stream).bits(position) % n;
 }
 
-enum class Kind : std::uint8_t { relu, leaky_relu, sigmoid, tanh, gelu, softmax, flatten, dense, count };
+enum class Kind : std::uint8_t { relu, leaky_relu, sigmoid, tanh, gelu, softmax, flatten, layer_norm, dropout, dense, count };
 
 struct Choice {
     Kind kind;
     fe::Dense dense{};
+    fe::Dropout dropout{};
 };
 
 constexpr fe::Shape input_of(std::uint32_t seed) {
@@ -50,7 +51,10 @@ constexpr Choice choice(std::uint32_t seed, std::size_t i) {
     constexpr std::uint32_t sizes[] = {1, 1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 48, 65, 100, 127, 128, 130};
     const bool learns = i == draw(seed, 1000, 2, length_of(seed));
     if (!learns && draw(seed, i, 0, 2) == 0)
-        return {.kind = static_cast<Kind>(draw(seed, i, 1, static_cast<std::uint64_t>(Kind::dense)))};
+        return {.kind = static_cast<Kind>(draw(seed, i, 1, static_cast<std::uint64_t>(Kind::dense))),
+                .dropout = {.rate = draw(seed, i, 5, 4) == 0 ? 0.0f : 0.25f,
+                            .scaling = draw(seed, i, 6, 2) == 0 ? fe::DropoutScaling::inverted
+                                                                : fe::DropoutScaling::inference}};
     return {.kind = Kind::dense,
             .dense = {.units = sizes[draw(seed, i, 2, std::size(sizes))],
                       .bias = draw(seed, i, 3, 4) != 0,
@@ -85,6 +89,12 @@ std::vector<fe::AnyLayer> layers_of(std::uint32_t seed) {
             case Kind::flatten:
                 layers.emplace_back(fe::Flatten{});
                 break;
+            case Kind::layer_norm:
+                layers.emplace_back(fe::LayerNorm{});
+                break;
+            case Kind::dropout:
+                layers.emplace_back(c.dropout);
+                break;
             default:
                 layers.emplace_back(c.dense);
                 break;
@@ -110,6 +120,10 @@ constexpr auto layer_of() {
         return fe::Softmax{};
     else if constexpr (c.kind == Kind::flatten)
         return fe::Flatten{};
+    else if constexpr (c.kind == Kind::layer_norm)
+        return fe::LayerNorm{};
+    else if constexpr (c.kind == Kind::dropout)
+        return c.dropout;
     else
         return c.dense;
 }
@@ -124,7 +138,7 @@ constexpr auto model_of() {
 
 std::string describe(std::uint32_t seed) {
     constexpr const char* names[] = {"relu", "leaky_relu", "sigmoid", "tanh",
-                                     "gelu", "softmax",    "flatten", "dense"};
+                                     "gelu", "softmax",    "flatten", "layer_norm", "dropout", "dense"};
     std::string text = std::to_string(input_of(seed).elements());
     for (std::size_t i = 0; i < length_of(seed); ++i) {
         const Choice c = choice(seed, i);
@@ -146,13 +160,17 @@ constexpr fe::Loss losses[] = {fe::SoftmaxCrossEntropy{}, fe::BinaryCrossEntropy
 enum class Mode : std::uint8_t { immediate, stored, clipped };
 constexpr Mode modes[] = {Mode::immediate, Mode::stored, Mode::clipped};
 
-/// SoftmaxCrossEntropy does not go with a Softmax in the end.
-constexpr bool fits(const fe::Loss& loss, std::uint32_t seed) {
-    if (loss.link != fe::Link::softmax) return true;
+/// What makes probabilities does not go behind a layer that has made them.
+constexpr bool fits(fe::Link link, std::uint32_t seed) {
+    const auto transparent = [](Kind kind) {
+        return kind == Kind::flatten || kind == Kind::layer_norm || kind == Kind::dropout;
+    };
     std::size_t last = length_of(seed) - 1;
-    while (last > 0 && choice(seed, last).kind == Kind::flatten) --last;
-    return choice(seed, last).kind != Kind::softmax;
+    while (last > 0 && transparent(choice(seed, last).kind)) --last;
+    const Kind kind = choice(seed, last).kind;
+    return !(link == fe::Link::softmax && kind == Kind::softmax) && !(link == fe::Link::sigmoid && kind == Kind::sigmoid);
 }
+constexpr bool fits(const fe::Loss& loss, std::uint32_t seed) { return fits(loss.link, seed); }
 
 /// The first loss from the n-th on that fits.
 constexpr fe::Loss loss_of(std::uint32_t seed, std::size_t n) {
@@ -633,6 +651,8 @@ void check_same(const fe::ProgramView& fixed, const fe::ProgramView& dynamic) {
         CHECK((a.initializer == b.initializer));
         CHECK(a.trainable == b.trainable);
         CHECK(a.decays == b.decays);
+        CHECK(a.folded_into == b.folded_into);
+        CHECK(a.epsilon == b.epsilon);
     }
 }
 
@@ -668,6 +688,14 @@ inline constexpr auto mixed = fe::sequential(
 inline constexpr fe::Training mixed_recipe{
     .loss = fe::Huber{.delta = 0.5f}, .optimizer = fe::RmsProp{}, .batch = 7};
 inline constexpr fe::Inference mixed_inference{.batch = 3, .link = fe::Link::sigmoid};
+inline constexpr auto normed = fe::sequential(
+    fe::Shape{2, 3, 5}, fe::BatchNorm{}, fe::Dense{.units = 33, .bias = false}, fe::BatchNorm{.initial_variance = 0},
+    fe::Relu{}, fe::Dropout{.rate = 0.2f}, fe::Dense{.units = 17}, fe::BatchNorm{.frozen = true}, fe::Gelu{}, fe::LayerNorm{},
+    fe::Dropout{.rate = 0.5f, .scaling = fe::DropoutScaling::inference, .seed = 3}, fe::Dense{.units = 4}, fe::BatchNorm{});
+inline constexpr fe::Training normed_immediate{.optimizer = fe::Adam{}, .batch = 7};
+inline constexpr fe::Training normed_clipped{.optimizer = fe::Momentum{}, .batch = 7, .clip_norm = 1};
+inline constexpr fe::Inference normed_folded{.batch = 7, .link = fe::Link::softmax};
+inline constexpr fe::Inference normed_unfolded{.batch = 7, .fold = false};
 inline constexpr auto tiny = fe::sequential(fe::Shape{1}, fe::Dense{});
 inline constexpr fe::Training tiny_recipe{.loss = fe::MeanSquaredError{}};
 
@@ -788,8 +816,14 @@ TEST_CASE("the plan of a random model is sound, and its bytes are those that a r
                         // The gradients lie before the planned region, which they move and do not change.
                         REQUIRE(t.region_bytes[2] > 0);
                         REQUIRE(t.region_offset[2] == immediate.region_offset[3]);
-                        REQUIRE(t.region_bytes[3] == immediate.region_bytes[3]);
-                        REQUIRE(t.arena_bytes == immediate.arena_bytes + (t.region_bytes[2] + 63) / 64 * 64);
+                        // A LayerNorm's gradients are planned where none are stored.
+                        bool planned_gradients = false;
+                        for (std::size_t i = 0; i < length_of(seed); ++i)
+                            planned_gradients = planned_gradients || choice(seed, i).kind == Kind::layer_norm;
+                        REQUIRE(t.region_bytes[3] <= immediate.region_bytes[3]);
+                        if (!planned_gradients) REQUIRE(t.region_bytes[3] == immediate.region_bytes[3]);
+                        REQUIRE(t.arena_bytes - t.region_bytes[3] ==
+                                immediate.arena_bytes - immediate.region_bytes[3] + (t.region_bytes[2] + 63) / 64 * 64);
                     }
                     if (mode == Mode::stored) REQUIRE(bits == bits_of_immediate);
                 }
@@ -808,6 +842,10 @@ TEST_CASE("the plan of a random model is sound, and its bytes are those that a r
             for (const fe::Link other : {fe::Link::none, fe::Link::softmax, fe::Link::sigmoid}) {
                 INFO("inference, link ", static_cast<int>(other));
                 const Compiled compiled(model, fe::Inference{.batch = batch, .link = other});
+                if (!fits(other, seed)) {
+                    REQUIRE(compiled.result.status() == fe::Status::invalid_loss);
+                    continue;
+                }
                 REQUIRE(compiled.result.status() == fe::Status::ok);
                 REQUIRE(defect(compiled.view()) == "");
                 const Bits bits =
@@ -913,6 +951,10 @@ TEST_CASE("at compile time every table is what it is at run time: models by name
         check_same_at_run_time<mixed, mixed_recipe>();
     }
     SUBCASE("inference with a link") { check_same_at_run_time<mixed, mixed_inference>(); }
+    SUBCASE("normalizations and dropout, immediate") { check_same_at_run_time<normed, normed_immediate>(); }
+    SUBCASE("normalizations and dropout, with norm") { check_same_at_run_time<normed, normed_clipped>(); }
+    SUBCASE("normalizations folded") { check_same_at_run_time<normed, normed_folded>(); }
+    SUBCASE("normalizations not folded") { check_same_at_run_time<normed, normed_unfolded>(); }
     SUBCASE("one by one") { check_same_at_run_time<tiny, tiny_recipe>(); }
     SUBCASE("60 layers") { check_same_at_run_time<deep, deep_recipe>(); }
     SUBCASE("frozen below, immediate") { check_same_at_run_time<thawed, thawed_immediate>(); }
@@ -1053,6 +1095,11 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
                   Training{.schedule = fe::StepDecay{.multiply = bad}},
                   Training{.schedule = fe::CosineDecay{.floor = bad}}})
                 CHECK(status(four, good, recipe) == Status::invalid_hyperparameter);
+            for (const fe::AnyLayer& layer :
+                 {fe::AnyLayer(fe::BatchNorm{.momentum = bad}), fe::AnyLayer(fe::BatchNorm{.epsilon = bad}),
+                  fe::AnyLayer(fe::BatchNorm{.initial_variance = bad}), fe::AnyLayer(fe::LayerNorm{.epsilon = bad}),
+                  fe::AnyLayer(fe::Dropout{.rate = bad})})
+                CHECK(status(four, Layers{fe::Dense{}, layer}, Training{.batch = 2}) == Status::invalid_hyperparameter);
             const fe::LeakyRelu leaky{.slope = bad};
             CHECK(status(four, Layers{fe::Dense{}, leaky}, Training{}) == Status::invalid_hyperparameter);
             CHECK(status(four, Layers{leaky}, fe::Inference{}) == Status::invalid_hyperparameter);
@@ -1073,6 +1120,10 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
             CHECK(status(four, Layers{fe::Dense{.bias_initializer = fe::Constant{value}}}, Training{}) ==
                   Status::invalid_hyperparameter);
         }
+        for (const fe::AnyLayer& layer :
+             {fe::AnyLayer(fe::BatchNorm{.momentum = 1}), fe::AnyLayer(fe::BatchNorm{.epsilon = 0}),
+              fe::AnyLayer(fe::LayerNorm{.epsilon = 0}), fe::AnyLayer(fe::Dropout{.rate = 1})})
+            CHECK(status(four, Layers{fe::Dense{}, layer}, Training{.batch = 2}) == Status::invalid_hyperparameter);
         CHECK(status(four, good, Training{.optimizer = fe::Sgd{.learning_rate = 0}}) == Status::ok);
         CHECK(status(four, good, Training{.optimizer = fe::Momentum{.momentum = 0}}) == Status::ok);
     }
@@ -1082,11 +1133,26 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
         CHECK(status(four, good, Training{.clip_value = 1, .update = fe::Update::immediate}) == Status::ok);
         CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}}, Training{}) == Status::invalid_loss);
         CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}, fe::Flatten{}}, Training{}) == Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Sigmoid{}}, Training{.loss = fe::BinaryCrossEntropy{}}) ==
+              Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Tanh{}}, Training{.loss = fe::BinaryCrossEntropy{}}) == Status::ok);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}}, fe::Inference{.link = fe::Link::softmax}) ==
+              Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Sigmoid{}}, fe::Inference{.link = fe::Link::sigmoid}) ==
+              Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::AnyLayer{}}, Training{}) == Status::shape_mismatch);
         CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}, fe::Relu{}}, Training{}) == Status::ok);
         CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}}, Training{.loss = fe::MeanSquaredError{}}) ==
               Status::ok);
         CHECK(status(four, Layers{fe::Dense{.units = 65'536}}, Training{}) == Status::ok);
         CHECK(status(four, Layers{fe::Dense{.units = 65'537}}, Training{}) == Status::invalid_loss);
+        CHECK(status(four, Layers{fe::Dense{}, fe::BatchNorm{}}, Training{}) == Status::batch_of_one);
+        CHECK(status(four, Layers{fe::Dense{}, fe::BatchNorm{}}, Training{.batch = 2}) == Status::ok);
+        CHECK(status(four, Layers{fe::Dense{}, fe::BatchNorm{.frozen = true}}, Training{}) == Status::ok);
+        CHECK(status(fe::Shape{2, 3}, Layers{fe::BatchNorm{}, fe::Dense{}}, Training{}) == Status::ok);
+        CHECK(status(four, Layers{fe::Dense{}, fe::BatchNorm{}}, fe::Inference{}) == Status::ok);
+        CHECK(status(four, Layers{fe::Dense{}, fe::Softmax{}, fe::Dropout{}}, Training{}) == Status::invalid_loss);
+        CHECK(status(four, Layers{fe::BatchNorm{.frozen = true}}, Training{.batch = 2}) == Status::nothing_to_train);
         CHECK(status(four, Layers{fe::Dense{.frozen = true}}, Training{}) == Status::nothing_to_train);
         CHECK(status(four, Layers{fe::Relu{}, fe::Flatten{}}, Training{}) == Status::nothing_to_train);
     }
@@ -1108,15 +1174,17 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
 }
 
 TEST_CASE("the tables have room for every row of layers") {
-    // Dense behind Dense, with norms and updates, makes the most steps of a layer.
+    // Dense or BatchNorm behind itself, with norms and updates, makes the most steps and buffers of a layer.
     for (const std::size_t n : {1u, 2u, 3u, 4u, 10u, 60u}) {
         CAPTURE(n);
-        const std::vector<fe::AnyLayer> layers(n, fe::Dense{.units = 128});
-        for (const Mode mode : modes) {
-            INFO("mode ", static_cast<int>(mode));
-            const Compiled compiled({fe::Shape{2}, layers},
-                                    recipe_of(fe::BinaryCrossEntropy{}, 5, 100, mode));
-            CHECK(compiled.result.status() == fe::Status::ok);
+        for (const fe::AnyLayer& layer : {fe::AnyLayer(fe::Dense{.units = 128}), fe::AnyLayer(fe::BatchNorm{})}) {
+            const std::vector<fe::AnyLayer> layers(n, layer);
+            for (const Mode mode : modes) {
+                INFO(std::string(layer.name()), ", mode ", static_cast<int>(mode));
+                const Compiled compiled({fe::Shape{2}, layers},
+                                        recipe_of(fe::BinaryCrossEntropy{}, 5, 100, mode));
+                CHECK(compiled.result.status() == fe::Status::ok);
+            }
         }
     }
 }

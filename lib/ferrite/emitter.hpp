@@ -27,6 +27,7 @@ enum class Region : std::uint8_t { parameters, optimizer, gradients, planned, in
 using BufferId = std::uint16_t;
 inline constexpr BufferId no_buffer = 0xFFFF;
 inline constexpr std::uint16_t no_step = 0xFFFF;
+inline constexpr std::uint16_t no_parameter = 0xFFFF;
 
 /// The buffers of a step.
 using Operands = std::array<BufferId, 12>;
@@ -62,12 +63,19 @@ struct Parameter {
     Initializer initializer{};
     bool trainable = true;
     bool decays = true;  ///< weight decay concerns it: weights yes, biases no
+    /// gamma of a BatchNorm that an inference program has folded away: W of the Dense that took it in. This array, the two
+    /// running ones and the bias of that Dense have no buffer then; the buffer of beta holds the new bias.
+    std::uint16_t folded_into = no_parameter;
+    float epsilon = 0;  ///< of that BatchNorm
 };
 using ParameterId = std::uint16_t;
 
 /// What one training iteration brings to every step of a program.
 struct Pass {
     std::uint32_t rows = 0;  ///< samples in this pass, 1 .. batch
+    bool training = false;   ///< a backward pass follows
+    std::uint64_t first_sample = 0;  ///< batch times the iterations before this one
+    Seed seed{};                     ///< that of initialize()
     const Label* labels = nullptr;
     const float* targets = nullptr;
     UpdateConstants weights{};  ///< for parameters that decay
@@ -85,8 +93,8 @@ struct Call {
 };
 using Run = void(const Call&);
 
-/// One kernel call of a program. Operand 0 is what the step writes; 1 is its main input; 2 is kept for the auxiliary
-/// operand of `map`. The meaning of the others, of size and of constant is the business of `run`.
+/// One kernel call of a program. Operand 0 is what the step writes; 1 is its main input; 2 is another input, the
+/// auxiliary operand of `map` if it has one. The meaning of the others, of size and of constant is the business of `run`.
 struct Step {
     const char* name = "";
     Run* run = nullptr;
@@ -94,6 +102,7 @@ struct Step {
     const Kernel<Map>* update = nullptr;  ///< the optimizer that runs inside this step
     std::uint16_t layer = 0;
     bool takes_map = false;  ///< a map over the output may be fused into this step
+    bool takes_auxiliary = false;  ///< also one that reads operand 2
     bool decays = false;     ///< of an update step: which constants it takes
     Operands operand = operands();
     std::uint32_t size[2]{};      ///< elements per sample

@@ -9,7 +9,7 @@ static_assert(std::endian::native == std::endian::little, "parameters are copied
 namespace {
 
 constexpr char magic[8] = {'F', 'E', 'R', 'R', 'I', 'T', 'E', '\0'};
-constexpr std::uint32_t version = 1;
+constexpr std::uint32_t version = 2;
 constexpr std::size_t fixed_bytes = sizeof(magic) + 8 * 4;
 constexpr std::size_t checksum_bytes = 8;
 
@@ -46,7 +46,12 @@ void write_training(ByteWriter& writer, const TrainingSession* session) noexcept
     writer(static_cast<std::uint32_t>(length(optimizer)));
     write_text(writer, optimizer, length(optimizer));
     writer(session ? static_cast<std::uint32_t>(state_bytes(*session) / sizeof(float)) : 0u);
+    for (int i = 0; i < 3; ++i) writer(session ? session->recipe().optimizer.hyperparameter[i] : 0.0f);
+    writer(session && session->recipe().optimizer.option);
     writer(session ? session->iteration() : 0u);
+    const std::uint64_t seed = session ? session->seed().value : 0;
+    writer(static_cast<std::uint32_t>(seed));
+    writer(static_cast<std::uint32_t>(seed >> 32));
     writer(session ? session->learning_rate() : 0.0f);
     writer(session ? session->weight_decay() : 0.0f);
 }
@@ -79,12 +84,43 @@ bool fits(const WeightsFile& file, const ProgramView& program) noexcept {
     return file.parameters.size() == parameter_bytes(program);
 }
 
+/// Float `i` of the floats at `bytes`, which need no alignment.
+float float_at(const std::byte* bytes, std::size_t i) noexcept {
+    float value;
+    std::memcpy(&value, bytes + i * sizeof(float), sizeof(float));
+    return value;
+}
+
+/// First the arrays that have a buffer, then what load_weights() says of folded ones.
 void copy(const WeightsFile& file, const ProgramView& program, std::byte* region) noexcept {
-    std::size_t at = 0;
+    const auto address = [&](const Parameter& p) { return region + program.buffers[p.value].offset; };
+    const auto in_file = [&](std::size_t index) {
+        const std::byte* from = file.parameters.data();
+        for (const Parameter& p : program.parameters.first(index)) from += std::size_t{p.elements} * sizeof(float);
+        return from;
+    };
+    const std::byte* from = file.parameters.data();
     for (const Parameter& p : program.parameters) {
         const std::size_t bytes = std::size_t{p.elements} * sizeof(float);
-        std::memcpy(region + program.buffers[p.value].offset, file.parameters.data() + at, bytes);
-        at += bytes;
+        if (p.value != no_buffer) std::memcpy(address(p), from, bytes);
+        from += bytes;
+    }
+    for (std::size_t i = 0; i < program.parameters.size(); ++i) {
+        const Parameter& gamma = program.parameters[i];
+        if (gamma.folded_into == no_parameter) continue;
+        const Parameter& weights = program.parameters[gamma.folded_into];
+        const bool biased = program.parameters[gamma.folded_into + 1u].layer == weights.layer;
+        const std::byte* const old_bias = in_file(gamma.folded_into + 1u);
+        const std::byte *const mean = in_file(i + 2), *const variance = in_file(i + 3);
+        float* const w = reinterpret_cast<float*>(address(weights));
+        float* const bias = reinterpret_cast<float*>(address(program.parameters[i + 1]));  // holds beta
+        for (std::size_t o = 0; o < gamma.elements; ++o) {
+            const float scale =
+                float_at(in_file(i), o) * (1.0f / __builtin_sqrtf(float_at(variance, o) + gamma.epsilon));
+            for (std::size_t k = o; k < weights.elements; k += gamma.elements) w[k] *= scale;
+            const float shifted = (biased ? float_at(old_bias, o) : 0.0f) - float_at(mean, o);
+            bias[o] = __builtin_fmaf(shifted, scale, bias[o]);
+        }
     }
 }
 
@@ -173,11 +209,15 @@ Result<WeightsFile> open_weights(std::span<const std::byte> file) noexcept {
     ByteReader sizes(result.sizes);
     for (std::uint32_t i = 0; i < result.parameter_arrays; ++i) bytes += std::uint64_t{sizes.read()} * sizeof(float);
     if (!next_text(records, position, result.optimizer)) return Status::truncated;
-    constexpr std::size_t training_bytes = 4 * 4;
+    constexpr std::size_t training_bytes = 10 * 4;
     if (records.size() - position < training_bytes) return Status::truncated;
     ByteReader training(records.subspan(position, training_bytes));
     state = std::uint64_t{training.read()} * sizeof(float);
+    for (float& value : result.hyperparameter) training(value);
+    training(result.option);
     training(result.iteration);
+    result.seed.value = training.read();
+    result.seed.value |= std::uint64_t{training.read()} << 32;
     training(result.learning_rate);
     training(result.weight_decay);
     position += training_bytes;
@@ -202,11 +242,13 @@ Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept 
     return Status::ok;
 }
 
-Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept {
+Status format_detail::load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept {
     if (!fits(file, session.program())) return Status::model_mismatch;
-    if (!format_detail::named(file.optimizer, session.recipe().optimizer.name) ||
-        file.states.size() != state_bytes(session))
-        return Status::optimizer_mismatch;
+    const Optimizer& optimizer = session.recipe().optimizer;
+    bool same = named(file.optimizer, optimizer.name) && file.states.size() == state_bytes(session) &&
+                file.option == optimizer.option;
+    for (int i = 0; i < 3; ++i) same = same && file.hyperparameter[i] == optimizer.hyperparameter[i];
+    if (!same) return Status::optimizer_mismatch;
     if (!compiler::finite_from(file.learning_rate, 0) || !compiler::finite_from(file.weight_decay, 0))
         return Status::invalid_hyperparameter;
     const Status status = load_weights(file, session);
@@ -218,6 +260,7 @@ Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexce
             at += state.size_bytes();
         }
     session.set_iteration(file.iteration);
+    session.set_seed(file.seed);
     session.set_learning_rate(file.learning_rate);
     session.set_weight_decay(file.weight_decay);
     return status;

@@ -2,12 +2,12 @@
 // The weights file: a model and its parameters as bytes, in a span that the caller owns; no file system. A checkpoint
 // is a weights file that also holds what training needs to go on as if it had not stopped. Includes trainer.hpp.
 //
-// Version 1, little-endian, every field 4 bytes wide unless said otherwise:
+// Version 2, little-endian, every field 4 bytes wide unless said otherwise:
 //   "FERRITE" and a zero byte; version; rank and 4 extents of the input; number of layers; number of parameter arrays
 //   per layer: length of its name, its name, padded with zeros to 4 bytes; bytes of its configuration, configuration
 //   per parameter array: number of floats
 //   length of the optimizer's name, its name, padded with zeros to 4 bytes; number of floats of its state
-//     (both 0 in a file without a checkpoint); iteration; learning rate; weight decay
+//     (both 0 in a file without a checkpoint); its 3 hyperparameters and its option; iteration; seed, low and high half; learning rate; weight decay
 //   the floats of all arrays, W before b, in the order of the layers, without padding
 //   the floats of the optimizer's state: for each array slot 0, then slot 1
 //   8 bytes: FNV-1a 64 of everything before
@@ -68,7 +68,7 @@ template <class M>
                                                std::span<std::byte> out) noexcept {
     return format_detail::write_rest(format_detail::write_model(out, model, session.program()), session, false, out);
 }
-/// The same with the optimizer's state, the iteration, the learning rate and the weight decay.
+/// The same with the optimizer's state, the iteration, the seed, the learning rate and the weight decay.
 template <class M>
 [[nodiscard]] Result<std::size_t> save_checkpoint(const M& model, const TrainingSession& session,
                                                   std::span<std::byte> out) noexcept {
@@ -85,7 +85,10 @@ struct WeightsFile {
     std::span<const std::byte> parameters;  ///< the floats
     std::span<const std::byte> optimizer;   ///< its name; empty without a checkpoint
     std::span<const std::byte> states;      ///< the floats of its state
+    float hyperparameter[3]{};              ///< of the optimizer
+    bool option = false;
     std::uint32_t iteration = 0;
+    Seed seed{};
     float learning_rate = 0, weight_decay = 0;
 };
 
@@ -99,6 +102,28 @@ struct LayerRecord {
 /// The record at `position`, which moves behind it. False past the end of the records.
 [[nodiscard]] bool next_layer(std::span<const std::byte> records, std::size_t& position, LayerRecord& record) noexcept;
 [[nodiscard]] bool named(std::span<const std::byte> name, const char* expected) noexcept;
+
+/// The configuration that `layer` would write is that of the record.
+template <class L>
+bool same_layer(const L& layer, const LayerRecord& record) noexcept {
+    std::byte bytes[256];
+    ByteWriter writer(bytes);
+    write_fields(layer, writer);
+    return named(record.name, name_of(layer)) && writer.fits() && writer.position() == record.configuration.size() &&
+           (writer.position() == 0 || std::memcmp(bytes, record.configuration.data(), writer.position()) == 0);
+}
+template <class M>
+bool same_model(const M& model, const WeightsFile& file) noexcept {
+    if (!(model.input == file.input) || model.size() != file.layer_count) return false;
+    std::size_t position = 0;
+    bool same = true;
+    model.for_each([&](const auto& layer) {
+        LayerRecord record;
+        same = same && next_layer(file.layers, position, record) && same_layer(layer, record);
+    });
+    return same;
+}
+[[nodiscard]] Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept;
 
 template <Layer L>
 bool read_as(const LayerRecord& record, AnyLayer& out, Status& status) noexcept {
@@ -124,7 +149,8 @@ template <Layer... Own>
         if (!next_layer(file.layers, position, record)) return Status::truncated;
         Status status = Status::unknown_layer;
         const auto read = [&]<class... Known>(AnyLayer& out) { (read_as<Known>(record, out, status) || ...); };
-        read.template operator()<Dense, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Softmax, Flatten, Own...>(memory[i]);
+        read.template operator()<Dense, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Softmax, Flatten, BatchNorm, LayerNorm,
+                                        Dropout, Own...>(memory[i]);
         if (status != Status::ok) return status;
     }
     return DynamicModel{file.input, memory.first(file.layer_count)};
@@ -134,11 +160,18 @@ template <Layer... Own>
 /// The optimizer's state and the iteration stay as they are.
 [[nodiscard]] Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept;
 /// Copies a checkpoint into a session, whose next step is then the one that would have followed: with the same recipe
-/// and the same batches training ends with the same bits as without the stop. model_mismatch, optimizer_mismatch (also
-/// for a file without a checkpoint), invalid_hyperparameter (a learning rate or a weight decay that is negative or not
+/// and the same batches training ends with the same bits as without the stop. model_mismatch (also by a field of a layer),
+/// optimizer_mismatch (also by a hyperparameter, and for a file without a checkpoint), invalid_hyperparameter (a learning rate or a weight decay that is negative or not
 /// finite): nothing is copied.
-[[nodiscard]] Status load_checkpoint(const WeightsFile& file, TrainingSession& session) noexcept;
-/// The parameters of a file into the parameter region of an inference program. buffer_too_small: nothing is copied.
+template <class M>
+[[nodiscard]] Status load_checkpoint(const M& model, const WeightsFile& file, TrainingSession& session) noexcept {
+    if (!format_detail::same_model(model, file)) return Status::model_mismatch;
+    return format_detail::load_checkpoint(file, session);
+}
+/// The parameters of a file into the parameter region of an inference program, in which a BatchNorm that the program has
+/// folded becomes part of the Dense before it: with s = gamma (1 / sqrt(running_variance + epsilon)), W(i, o) = W(i, o) s(o)
+/// and b(o) = fma(b(o) - running_mean(o), s(o), beta(o)). `parameters`: aligned to floats. model_mismatch, buffer_too_small:
+/// nothing is copied.
 [[nodiscard]] Status load_weights(const WeightsFile& file, const ProgramView& program,
                                   std::span<std::byte> parameters) noexcept;
 

@@ -6,6 +6,11 @@
 
 namespace ferrite {
 
+float Random::uniform(std::uint64_t position, float low, float high) const noexcept {
+    const float value = low + (high - low) * uniform(position);
+    return value < high ? value : low;  // the sum may round up to high
+}
+
 float Random::normal(std::uint64_t position) const noexcept {
     using V = simd::Vector<Scalar>;
     const float u1 = uniform(position & ~std::uint64_t{1}), u2 = uniform(position | 1);

@@ -14,7 +14,8 @@ namespace ferrite {
 enum class Nonlinearity : std::uint8_t {
     linear,       ///< none: the layer is no activation (Xavier)
     rectifier,    ///< Relu, LeakyRelu, Gelu (He)
-    saturating,   ///< Sigmoid, Tanh (Xavier)
+    saturating,   ///< Tanh (Xavier)
+    logistic,     ///< Sigmoid (Xavier)
     distribution, ///< Softmax (Xavier)
     transparent,  ///< look at the layer behind: Flatten, ...
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// THE kernel contract: what each kernel computes, in which order, on which memory. Includes status.hpp, tensor.hpp.
+// THE kernel contract: what each kernel computes, in which order, on which memory. Includes status.hpp, tensor.hpp, random.hpp.
 //
 // Every kernel is one body over a vector type (simd/), built once per instruction set, with the same bits from each:
 // - a matrix product is, for every output element, ONE chain of fused multiply-adds in ascending k;
@@ -10,6 +10,7 @@
 // Pointers need the alignment of float only. Matrices are row-major; a stride is the distance of two rows in floats.
 #pragma once
 
+#include <ferrite/random.hpp>
 #include <ferrite/status.hpp>
 #include <ferrite/tensor.hpp>
 
@@ -163,6 +164,49 @@ struct LossArguments {
     float constant;
 };
 
+/// Normalization of a (rows, columns) matrix x to y = gamma xhat + beta, xhat = (x - mean) inverse. mean and inverse, with
+/// inverse = 1 / sqrt(variance + epsilon), belong to a column (batch normalization: N = rows) or to a row (layer
+/// normalization: N = columns). gamma, beta: (columns). One value: t = x - mean; xhat = t inverse; y = fma(gamma, xhat, beta).
+/// - batch_norm: mean = (chain of additions over r ascending, from 0) / N; variance = (chain of fma(t, t, .)) / N. It
+///   writes mean and inverse (columns), and, for N > 1, running = fma(momentum, running, (1 - momentum) batch value) for
+///   mean and variance. N = 1 gives y = beta.
+/// - batch_norm_inference: s = gamma (1 / sqrt(running_variance + epsilon)); y = fma(x - running_mean, s, beta); running_mean
+///   and beta count as 0 where null. y may be x.
+/// - batch_norm_backward: dbeta = chain of additions of dy over r ascending, dgamma = chain of fma(dy, xhat, .); then, if y is
+///   not null, y holds dx = (gamma inverse) fma(-xhat, dgamma / N, dy - dbeta / N); it may be dy or x.
+/// - layer_norm: the same sums over 16 lanes of a row; writes mean and inverse (rows) unless they are null. y may be x.
+/// - layer_norm_backward: dgamma and dbeta as above, unless null; then, if y is not null, with g = dy gamma,
+///   y = dx = inverse fma(-xhat, (sum of fma(g, xhat, .)) / N, g - (sum of fma(dy, gamma, .)) / N), both sums over 16 lanes; y may be dy or x.
+/// Ioffe and Szegedy, arXiv 1502.03167, algorithm 1; Ba et al., arXiv 1607.06450, equation 4.
+struct Normalization {
+    const float* x;
+    const float* dy;
+    float* y;
+    const float* gamma;
+    const float* beta;
+    float* mean;
+    float* inverse;
+    float* running_mean;
+    float* running_variance;
+    float* dgamma;
+    float* dbeta;
+    std::size_t rows, columns;
+    float epsilon, momentum;
+};
+
+/// y[i] = scale x[i] where element first + i of the stream is kept, 0 elsewhere; kept: random.uniform(first + i) > rate, which
+/// is (random.bits(first + i) >> 40) > threshold, threshold = floor(rate 2^24). y may be x. Backward is the same call with
+/// dy for x. Srivastava et al., JMLR 15 (2014).
+struct DropoutArguments {
+    const float* x;
+    float* y;
+    std::size_t size;
+    Random random;
+    std::uint64_t first;
+    std::uint32_t threshold;
+    float scale;
+};
+
 /// *result = sum of x[i]^2 over 16 lanes, each lane a chain of fma in ascending i. result must not be in x.
 struct SumOfSquares {
     const float* x;
@@ -182,6 +226,13 @@ struct Kernels {
     static void mean_squared_error(const LossArguments&);
     static void huber(const LossArguments&);
     static void sum_of_squares(const SumOfSquares&);
+    static void batch_norm(const Normalization&);
+    static void batch_norm_inference(const Normalization&);
+    static void batch_norm_backward(const Normalization&);
+    static void layer_norm(const Normalization&);
+    static void layer_norm_backward(const Normalization&);
+    static void dropout(const DropoutArguments&);
+    static void scale(const Map&);
     static void relu(const Map&);
     static void relu_backward(const Map&);
     static void leaky_relu(const Map&);
@@ -232,6 +283,12 @@ inline constexpr Kernel<LossArguments> mean_squared_error{"mean_squared_error",
                                                           {FERRITE_ENTRIES(mean_squared_error)}};
 inline constexpr Kernel<LossArguments> huber{"huber", {FERRITE_ENTRIES(huber)}};
 inline constexpr Kernel<SumOfSquares> sum_of_squares{"sum_of_squares", {FERRITE_ENTRIES(sum_of_squares)}};
+inline constexpr Kernel<Normalization> batch_norm{"batch_norm", {FERRITE_ENTRIES(batch_norm)}};
+inline constexpr Kernel<Normalization> batch_norm_inference{"batch_norm_inference", {FERRITE_ENTRIES(batch_norm_inference)}};
+inline constexpr Kernel<Normalization> batch_norm_backward{"batch_norm_backward", {FERRITE_ENTRIES(batch_norm_backward)}};
+inline constexpr Kernel<Normalization> layer_norm{"layer_norm", {FERRITE_ENTRIES(layer_norm)}};
+inline constexpr Kernel<Normalization> layer_norm_backward{"layer_norm_backward", {FERRITE_ENTRIES(layer_norm_backward)}};
+inline constexpr Kernel<DropoutArguments> dropout{"dropout", {FERRITE_ENTRIES(dropout)}};
 /// y = 0 > x ? 0 : x (NaN stays NaN). Backward by y: dx = y <= 0 ? 0 : dy.
 inline constexpr Kernel<Map> relu{"relu", {FERRITE_ENTRIES(relu)}};
 inline constexpr Kernel<Map> relu_backward{"relu_backward", {FERRITE_ENTRIES(relu_backward)}};
@@ -245,9 +302,12 @@ inline constexpr Kernel<Map> sigmoid_backward{"sigmoid_backward", {FERRITE_ENTRI
 inline constexpr Kernel<Map> tanh{"tanh", {FERRITE_ENTRIES(tanh)}};
 inline constexpr Kernel<Map> tanh_backward{"tanh_backward", {FERRITE_ENTRIES(tanh_backward)}};
 /// y = x s(x), s(x) = sigmoid(2 c (x + 0.044715 x^3)), c = sqrt(2 / pi): the tanh form of Hendrycks and Gimpel
-/// (arXiv 1606.08415, section 2). Backward by x: dx = dy (s + x s (1 - s) 2 c (1 + 3 * 0.044715 x^2)).
+/// (arXiv 1606.08415, section 2). Backward by x: dx = dy (s + x s (1 - s) 2 c (1 + 3 * 0.044715 x^2)),
+/// without the second term where s has reached 0 or 1.
 inline constexpr Kernel<Map> gelu{"gelu", {FERRITE_ENTRIES(gelu)}};
 inline constexpr Kernel<Map> gelu_backward{"gelu_backward", {FERRITE_ENTRIES(gelu_backward)}};
+/// y = constants[0] x. Backward: dx = constants[0] dy, with the operands of a forward map.
+inline constexpr Kernel<Map> scale{"scale", {FERRITE_ENTRIES(scale)}};
 /// The optimizers: formulas in optimizer.hpp, constants in UpdateConstants.
 inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}};
 inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}};

@@ -5,7 +5,9 @@
 
 #include <ferrite/layers/activation.hpp>
 #include <ferrite/layers/dense.hpp>
+#include <ferrite/layers/dropout.hpp>
 #include <ferrite/layers/flatten.hpp>
+#include <ferrite/layers/normalization.hpp>
 
 #include <bit>
 #include <concepts>
@@ -118,10 +120,21 @@ class ByteReader {
     bool ok_ = true;
 };
 
+/// What an AnyLayer without a layer is: it takes no shape.
+struct NoLayer {
+    static constexpr const char* name = "";
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::transparent;
+    template <class Self, class Visit>
+    static constexpr void fields(Self&, Visit&&) {}
+    [[nodiscard]] constexpr Shape output(Shape) const noexcept { return {}; }
+    constexpr void forward(Emitter&, Node&) const noexcept {}
+    constexpr void backward(Emitter&, Node&) const noexcept {}
+};
+
 /// Any layer as a value of one type, for models that are made at run time. Holds a copy of the layer, 48 bytes at most.
 class AnyLayer {
   public:
-    AnyLayer() noexcept = default;
+    AnyLayer() noexcept = default;  ///< shape_mismatch in every model
     template <Layer L>
         requires(!std::same_as<L, AnyLayer> && sizeof(L) <= 48 && alignof(L) <= 8)
     AnyLayer(const L& layer) noexcept : operations_(&operations_of<L>) {
@@ -166,7 +179,7 @@ class AnyLayer {
             L::fields(layer, writer);
         }};
 
-    const Operations* operations_ = nullptr;
+    const Operations* operations_ = &operations_of<NoLayer>;
     alignas(8) std::byte storage_[48]{};
 };
 

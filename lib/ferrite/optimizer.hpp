@@ -159,7 +159,8 @@ struct Adam {
 };
 
 /// Adam in the paper's form, with the weight decay of Training decoupled from the gradient: before the update
-/// p = fma(-(learning_rate weight_decay), p, p). Loshchilov and Hutter, arXiv 1711.05101, algorithm 2.
+/// p = fma(-(learning_rate weight_decay), p, p). Loshchilov and Hutter, arXiv 1711.05101, algorithm 2
+/// with the learning rate for its schedule multiplier, as is usual.
 struct AdamW {
     float learning_rate = 0.001f;
     float beta1 = 0.9f;

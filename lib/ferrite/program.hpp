@@ -35,6 +35,8 @@ struct Training {
 struct Inference {
     std::uint32_t batch = 1;  ///< samples per call at most
     Link link = Link::none;   ///< what is done to the last layer's output
+    bool fold = true;         ///< a BatchNorm behind a Dense becomes part of its W and b, by load_weights(); false: the
+                              ///< parameter region is that of training, usable in place
 };
 
 /// Everything about a program but its tables.
@@ -84,7 +86,7 @@ struct Program : Totals {
 
 /// Upper bounds on the tables of a model with `layers` layers.
 [[nodiscard]] constexpr std::size_t max_steps(std::size_t layers) noexcept { return 6 * layers + 4; }
-[[nodiscard]] constexpr std::size_t max_buffers(std::size_t layers) noexcept { return 12 * layers + 4; }
+[[nodiscard]] constexpr std::size_t max_buffers(std::size_t layers) noexcept { return 13 * layers + 4; }
 [[nodiscard]] constexpr std::size_t max_parameters(std::size_t layers) noexcept { return 4 * layers; }
 
 namespace compiler {
@@ -139,13 +141,23 @@ constexpr void emit_link(Emitter& e, Link link, BufferId z, BufferId y, std::uin
     e.step(s);
 }
 
+/// Whether the link would make probabilities of what the model's last layer has made into some already.
+template <class M>
+constexpr bool twice(Link link, const M& model) noexcept {
+    Nonlinearity last = Nonlinearity::transparent;
+    model.for_each_reverse([&](const auto& layer) {
+        if (last == Nonlinearity::transparent) last = nonlinearity_of(layer);
+    });
+    return (link == Link::softmax && last == Nonlinearity::distribution) ||
+           (link == Link::sigmoid && last == Nonlinearity::logistic);
+}
+
 /// Pass 1, forward half: shapes, nodes, forward steps.
 template <class M>
 constexpr void emit_forward(Emitter& e, const M& model, Totals& totals, std::span<Node> nodes) noexcept {
     if (model.size() == 0 || model.input.elements() == 0 || e.batch() == 0) return e.fail(Status::empty_model);
-    std::size_t i = 0;
+    std::size_t i = model.size();
     Nonlinearity behind = Nonlinearity::linear;
-    i = model.size();
     model.for_each_reverse([&](const auto& layer) {
         nodes[--i].next = behind;
         if (nonlinearity_of(layer) != Nonlinearity::transparent) behind = nonlinearity_of(layer);
@@ -192,18 +204,53 @@ constexpr void find_lives(std::span<const Step> steps, std::span<Buffer> buffers
     }
 }
 
-/// Pass 2: an element-wise step that is the only reader of what the step before it wrote becomes that step's map.
+/// Takes a BatchNorm step that reads what the Dense step before it wrote into that step's parameters.
+constexpr void fold(Step& dense, const Step& norm, std::span<Buffer> buffers, std::span<Parameter> parameters) noexcept {
+    const auto drop = [&](Parameter& p) {
+        buffers[p.value].bytes = 0;
+        p.value = no_buffer;
+    };
+    std::uint16_t weights = no_parameter;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+        Parameter& p = parameters[i];
+        if (p.value == no_buffer) continue;
+        if (p.value == dense.operand[3]) weights = static_cast<std::uint16_t>(i);
+        const bool gamma = p.value == norm.operand[3];
+        if (gamma) {
+            p.folded_into = weights;
+            p.epsilon = norm.constant[0];
+        }
+        if (gamma || p.value == dense.operand[4] || p.value == norm.operand[5] || p.value == norm.operand[7]) drop(p);
+    }
+    dense.operand[4] = norm.operand[4];
+    dense.operand[0] = norm.operand[0];
+}
+
+/// Pass 2: with `folding`, a BatchNorm behind a Dense becomes part of its parameters; an element-wise step that is the only reader of what the step before it wrote becomes that step's map.
 /// Returns the new number of steps; buffers' lives are those before the pass, and void after it.
-constexpr std::size_t fuse(std::span<Step> steps, std::span<Buffer> buffers, Totals& totals) noexcept {
+constexpr std::size_t fuse(std::span<Step> steps, std::span<Buffer> buffers, std::span<Parameter> parameters, bool folding,
+                           Totals& totals) noexcept {
     std::size_t kept = 0;
     std::uint16_t forward = totals.forward_steps;
     for (std::size_t s = 0; s < steps.size(); ++s) {
         Step merged = steps[s];
+        if (folding && s + 1 < steps.size() && merged.run == &dense_detail::forward) {
+            const Step& next = steps[s + 1];
+            const BufferId between = merged.operand[0];
+            if (next.run == &normalization_detail::batch_norm_inference && next.operand[1] == between &&
+                buffers[between].last == s + 1 && between != totals.output_buffer && next.size[1] == merged.size[1]) {
+                buffers[next.operand[0]].over = no_buffer;
+                fold(merged, next, buffers, parameters);
+                if (s + 1 < totals.forward_steps) --forward;
+                ++s;
+            }
+        }
         if (s + 1 < steps.size() && merged.takes_map && merged.map == nullptr) {
             const Step& next = steps[s + 1];
             const BufferId between = merged.operand[0];
             if (next.run == &run_map && next.operand[1] == between && next.operand[2] != between &&
-                buffers[between].last == s + 1 && between != totals.output_buffer) {
+                buffers[between].last == s + 1 && between != totals.output_buffer &&
+                (merged.takes_auxiliary || next.operand[2] == no_buffer)) {
                 merged.operand[0] = next.operand[0];
                 merged.operand[2] = next.operand[2];
                 merged.map = next.map;
@@ -233,6 +280,7 @@ constexpr Status place(std::span<Buffer> buffers, std::span<BufferId> order, Tot
         Buffer& b = buffers[id];
         if (b.region == Region::input) continue;
         if (b.region != Region::planned) {
+            if (b.bytes == 0) continue;  // folded away
             std::uint64_t& region_end = end[static_cast<std::size_t>(b.region)];
             region_end = (region_end + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
             b.offset = static_cast<std::uint32_t>(region_end);
@@ -328,8 +376,9 @@ constexpr Status check(std::span<const Buffer> buffers, std::span<BufferId> orde
     for (std::size_t id = 0; id < buffers.size(); ++id) {
         const Buffer& b = table[id];
         if (b.region == Region::input) continue;
+        if (b.bytes == 0) continue;
         if (b.region == Region::planned) {
-            if (b.bytes != 0 && b.over == no_buffer) planned[count++] = static_cast<BufferId>(id);
+            if (b.over == no_buffer) planned[count++] = static_cast<BufferId>(id);
             continue;
         }
         std::uint64_t& region_end = end[static_cast<std::size_t>(b.region)];
@@ -349,13 +398,13 @@ constexpr Status check(std::span<const Buffer> buffers, std::span<BufferId> orde
 }
 
 /// Fuse, place and check what was emitted.
-constexpr Totals finish(Emitter& e, Totals totals, std::span<BufferId> order) noexcept {
+constexpr Totals finish(Emitter& e, Totals totals, std::span<BufferId> order, bool folding) noexcept {
     if (e.status() == Status::ok) {
         const std::span<Step> steps = e.tables().steps.first(e.step_count());
         const std::span<Buffer> buffers = e.tables().buffers.first(e.buffer_count());
         const bool link = totals.link_step != no_step;
         find_lives(steps, buffers, totals.link_step);
-        const std::size_t count = fuse(steps, buffers, totals);
+        const std::size_t count = fuse(steps, buffers, e.tables().parameters.first(e.parameter_count()), folding, totals);
         if (link) totals.link_step = static_cast<std::uint16_t>(count - 1);
         find_lives(steps.first(count), buffers, totals.link_step);
         // Read by the caller after the last step.
@@ -387,6 +436,7 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
     }
     const std::uint32_t outputs = totals.output.elements();
     const auto last = static_cast<std::uint16_t>(model.size() - 1);
+    if (twice(recipe.loss.link, model)) e.fail(Status::invalid_loss);
     if (recipe.loss.labels && outputs > 65536) e.fail(Status::invalid_loss);
 
     const BufferId dz = e.activation("loss gradient", last, outputs, totals.output_buffer);
@@ -400,16 +450,13 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
 
     BufferId dy = dz;
     std::size_t i = model.size();
-    bool below = false, any = false, top = true;
+    bool below = false, any = false;
     for (std::size_t p = 0; p < e.parameter_count(); ++p)
         any = any || e.parameter(static_cast<ParameterId>(p)).trainable;
     if (!any) e.fail(Status::nothing_to_train);
     model.for_each_reverse([&](const auto& layer) {
         Node& n = tables.nodes[--i];
         if (below || e.status() != Status::ok) return;
-        if (top && recipe.loss.link == Link::softmax && nonlinearity_of(layer) == Nonlinearity::distribution)
-            return e.fail(Status::invalid_loss);
-        top = top && nonlinearity_of(layer) == Nonlinearity::transparent;
         n.dy = dy;
         layer.backward(e, n);
         dy = n.dx;
@@ -438,7 +485,7 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
         totals.link_step = static_cast<std::uint16_t>(e.step_count());
         emit_link(e, recipe.loss.link, totals.output_buffer, totals.output_buffer, last, outputs);
     }
-    return finish(e, totals, order);
+    return finish(e, totals, order, false);
 }
 
 template <class M>
@@ -449,13 +496,14 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
     if (e.status() == Status::ok) {
         const auto last = static_cast<std::uint16_t>(model.size() - 1);
         const BufferId z = totals.output_buffer;
+        if (twice(recipe.link, model)) e.fail(Status::invalid_loss);
         // The input is the caller's: probabilities of it get memory of their own.
         if (z == totals.input_buffer && recipe.link != Link::none)
             totals.output_buffer = e.activation("probabilities", last, totals.output.elements());
         emit_link(e, recipe.link, z, totals.output_buffer, last, totals.output.elements());
         totals.forward_steps = static_cast<std::uint16_t>(e.step_count());
     }
-    return finish(e, totals, order);
+    return finish(e, totals, order, recipe.fold);
 }
 
 }  // namespace compiler

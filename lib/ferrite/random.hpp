@@ -22,26 +22,23 @@ class Random {
     constexpr explicit Random(Seed seed) noexcept : key_(seed.value) {}
     constexpr Random(Seed seed, std::uint64_t stream) noexcept : key_(mix(seed.value ^ mix(stream + golden))) {}
 
-    /// 64 uniformly distributed bits.
-    [[nodiscard]] constexpr std::uint64_t bits(std::uint64_t position) const noexcept {
+    /// 64 uniformly distributed bits. Inlined for sure: kernels call it from files with flags of their own.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t bits(std::uint64_t position) const noexcept {
         return mix(key_ + (position + 1) * golden);
     }
     /// Uniform in [0, 1): a multiple of 2^-24.
     [[nodiscard]] constexpr float uniform(std::uint64_t position) const noexcept {
         return static_cast<float>(bits(position) >> 40) * 0x1p-24f;
     }
-    /// Uniform in [low, high), for low < high.
-    [[nodiscard]] constexpr float uniform(std::uint64_t position, float low, float high) const noexcept {
-        const float value = low + (high - low) * uniform(position);
-        return value < high ? value : low;  // the sum may round up to high
-    }
+    /// Uniform in [low, high), for low < high. Not inline: a caller's compiler could fuse the product into the sum.
+    [[nodiscard]] float uniform(std::uint64_t position, float low, float high) const noexcept;
     /// Standard normal by Box and Muller: positions 2k and 2k + 1 are the cosine and the sine of one pair of
     /// uniforms. |value| <= 5.77, as the smallest uniform is 2^-24.
     [[nodiscard]] float normal(std::uint64_t position) const noexcept;
 
   private:
     static constexpr std::uint64_t golden = 0x9E3779B97F4A7C15u;
-    static constexpr std::uint64_t mix(std::uint64_t z) noexcept {
+    [[gnu::always_inline]] static constexpr std::uint64_t mix(std::uint64_t z) noexcept {
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
         z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
         return z ^ (z >> 31);

@@ -14,9 +14,10 @@ enum class [[nodiscard]] Status : unsigned char {
     too_large,               ///< a buffer or the arena passes 2^32 - 1 bytes
     too_many_steps,          ///< the tables of the program are full
     invalid_hyperparameter,  ///< NaN, infinite, or outside the range that its declaration states
-    invalid_loss,            ///< the loss does not go with the last layer
+    invalid_loss,            ///< the loss or the link does not go with the last layer
     needs_stored_gradients,  ///< Update::immediate together with clipping by the global norm
     nothing_to_train,        ///< every layer is frozen or has no parameters
+    batch_of_one,            ///< batch normalization cannot train on one value per feature
     tables_too_small,        ///< the memory for the program's tables
     arena_too_small,         ///< the memory for the program's data
     misaligned,              ///< memory that does not start at a multiple of buffer_alignment
@@ -43,9 +44,10 @@ enum class [[nodiscard]] Status : unsigned char {
         case Status::too_large: return "a buffer or the arena passes 4 GiB";
         case Status::too_many_steps: return "the program's tables are full";
         case Status::invalid_hyperparameter: return "a hyperparameter is not finite or out of its range";
-        case Status::invalid_loss: return "the loss does not go with the last layer";
+        case Status::invalid_loss: return "the loss or the link does not go with the last layer";
         case Status::needs_stored_gradients: return "clipping by the global norm needs stored gradients";
         case Status::nothing_to_train: return "every layer is frozen or has no parameters";
+        case Status::batch_of_one: return "batch normalization cannot train on one value per feature";
         case Status::tables_too_small: return "the memory for the program's tables is too small";
         case Status::arena_too_small: return "the arena is too small";
         case Status::misaligned: return "the memory is not aligned to 64 bytes";

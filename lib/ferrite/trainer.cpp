@@ -91,13 +91,17 @@ void TrainingSession::initialize(Seed seed) noexcept {
         const Parameter& p = program_.parameters[i];
         fill(parameter(i), p.initializer, p.fan_in, Random(seed, i));
     }
+    seed_ = seed;
     iteration_ = 0;
 }
 
 float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept {
     const Optimizer& optimizer = recipe_->optimizer;
     const float rate = learning_rate_ * recipe_->schedule.factor(iteration_);
-    ++iteration_;
+    pass.training = true;
+    pass.seed = seed_;
+    pass.first_sample = std::uint64_t{iteration_} * program_.totals->batch;
+    if (iteration_ != 0xFFFFFFFF) ++iteration_;  // t = 0 would divide by zero
     optimizer.prepare(optimizer, rate, iteration_, pass.others);
     if (recipe_->clip_value > 0) pass.others.clip = recipe_->clip_value;
     pass.weights = pass.others;
@@ -182,6 +186,9 @@ Result<InferenceSession> InferenceSession::bind(ProgramView program, std::span<c
     if (program.totals == nullptr || program.totals->status != Status::ok || program.totals->training)
         return Status::empty_model;
     if (parameters.size() < program.totals->region_bytes[0]) return Status::buffer_too_small;
+    for (const Parameter& p : program.parameters)
+        if (p.folded_into != no_parameter && parameters.size() != program.totals->region_bytes[0])
+            return Status::model_mismatch;
     if (arena.size() < program.totals->arena_bytes) return Status::arena_too_small;
     if (!aligned(arena.data()) || !aligned(parameters.data())) return Status::misaligned;
     InferenceSession session;

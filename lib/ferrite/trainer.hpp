@@ -65,6 +65,9 @@ class TrainingSession {
     /// Iterations done since initialize().
     [[nodiscard]] std::uint32_t iteration() const noexcept { return iteration_; }
     void set_iteration(std::uint32_t iteration) noexcept { iteration_ = iteration; }
+    /// The seed of initialize(), of which Dropout takes its masks.
+    [[nodiscard]] Seed seed() const noexcept { return seed_; }
+    void set_seed(Seed seed) noexcept { seed_ = seed; }
     [[nodiscard]] float learning_rate() const noexcept { return learning_rate_; }
     /// From the next step on; the schedule multiplies it.
     void set_learning_rate(float learning_rate) noexcept { learning_rate_ = learning_rate; }
@@ -81,6 +84,7 @@ class TrainingSession {
     const Training* recipe_ = nullptr;
     std::byte* arena_ = nullptr;
     const Observer* observer_ = nullptr;
+    Seed seed_{};
     std::uint32_t iteration_ = 0;
     float learning_rate_ = 0;
     float weight_decay_ = 0;
@@ -91,8 +95,10 @@ class InferenceSession {
   public:
     InferenceSession() noexcept = default;
 
-    /// `parameters`: the parameter region of the model, buffer_alignment-aligned. buffer_too_small, arena_too_small,
-    /// misaligned: nothing is bound.
+    /// `parameters`: what load_weights() made for this program, or the parameter region of a session of the same model if
+    /// nothing was folded; buffer_alignment-aligned. buffer_too_small, model_mismatch (too large for a
+    /// program that has folded something, so of another one),
+    /// arena_too_small, misaligned: nothing is bound.
     [[nodiscard]] static Result<InferenceSession> bind(ProgramView program, std::span<const std::byte> parameters,
                                                        std::span<std::byte> arena) noexcept;
 
@@ -121,9 +127,10 @@ constexpr bool explain() {
     static_assert(status != Status::too_large, "a buffer or the arena passes 4 GiB");
     static_assert(status != Status::too_many_steps, "the program's tables are full");
     static_assert(status != Status::invalid_hyperparameter, "a hyperparameter is not finite or out of its range");
-    static_assert(status != Status::invalid_loss, "the loss does not go with the last layer");
+    static_assert(status != Status::invalid_loss, "the loss or the link does not go with the last layer");
     static_assert(status != Status::needs_stored_gradients, "clipping by the global norm needs stored gradients");
     static_assert(status != Status::nothing_to_train, "every layer is frozen or has no parameters");
+    static_assert(status != Status::batch_of_one, "batch normalization cannot train on one value per feature: a larger batch, or LayerNorm");
     static_assert(status != Status::overlapping_buffers, "two live buffers overlap");
     return status == Status::ok;
 }
@@ -188,7 +195,7 @@ class Predictor {
     Predictor(const Predictor&) = delete;
     Predictor& operator=(const Predictor&) = delete;
 
-    /// Uses `parameters` in place: the parameter region of the same model. Before the first predict().
+    /// Uses `parameters` in place, as InferenceSession::bind() does. Before the first predict().
     Status use(std::span<const std::byte> parameters) noexcept {
         const auto bound = InferenceSession::bind(program.view(), parameters, arena_);
         if (bound.ok()) session_ = bound.value();

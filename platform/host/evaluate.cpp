@@ -198,7 +198,12 @@ void add_evaluate_command(CLI::App& app) {
                  options->json = given;
              })
         ->type_name("FILE");
-    command->callback([options] { evaluate(*options); });
+    command->callback([options] {
+        std::error_code error;
+        if (std::filesystem::equivalent(options->json, options->weights, error))
+            throw Error("--json", options->json + " (also the file of --weights)", "another file");
+        evaluate(*options);
+    });
 }
 
 }  // namespace ferrite::host

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The `ferrite` command. Exit code 0: done; 2: bad input, told in one line on standard error; 128 + n: ended
 // by signal n.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -74,6 +77,12 @@ int run(int argc, char** argv) {
 }  // namespace ferrite::host
 
 int main(int argc, char** argv) {
+    // Where a standard descriptor is closed, the next file that is opened would get its number, and the console's text.
+    for (int descriptor = 0; descriptor <= 2;) {
+        descriptor = ::open("/dev/null", O_RDWR);
+        if (descriptor > 2) ::close(descriptor);
+        if (descriptor < 0) break;
+    }
     try {
         return ferrite::host::run(argc, argv);
     } catch (const ferrite::host::Error& error) {

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -39,6 +40,12 @@ void write_all(int descriptor, std::string_view bytes, std::string_view where) {
             throw unwritable(where, errno);
         }
     }
+}
+
+/// Where the outputs of this process will lie.
+std::set<fs::path>& open_targets() {
+    static std::set<fs::path> targets;
+    return targets;
 }
 
 }  // namespace
@@ -69,6 +76,13 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
         return;
     }
     if (path.empty()) throw Error(option, "an empty name", "a writable file");
+    // The file behind such a name is open already, by somebody who goes on to write it.
+    const int inherited = path == "/dev/stdout" ? STDOUT_FILENO : path == "/dev/stderr" ? STDERR_FILENO : -1;
+    if (inherited >= 0) {
+        descriptor_ = ::fcntl(inherited, F_DUPFD_CLOEXEC, 3);
+        if (descriptor_ < 0) throw unwritable(where_, errno);
+        return;
+    }
     // What a symbolic link names is replaced, not the link.
     std::error_code error;
     if (const fs::path real = fs::canonical(target_, error); !error) target_ = real;
@@ -81,11 +95,19 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
     }
     if (exists && ::access(target_.c_str(), W_OK) != 0) throw unwritable(where_, errno);
     if (!target_.has_filename()) throw unwritable(where_, ENOENT);
+    // Two outputs that are one file would lose one of them.
+    const fs::path key = fs::weakly_canonical(target_, error);
+    if (!open_targets().insert(key).second) throw Error(where_, "the file of another output", "another file");
+    key_ = key;
     // Two outputs of one process may stand in one directory.
     static int number = 0;
     temporary_ =
         target_.parent_path() / (".ferrite-" + std::to_string(::getpid()) + '-' + std::to_string(number++));
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    // A file without a name leaves nothing behind, however the process ends; not every file system has them.
+    const fs::path directory = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
+    descriptor_ = ::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    unnamed_ = descriptor_ >= 0;
+    if (!unnamed_) descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor_ < 0) {
         temporary_.clear();
         throw unwritable(where_, errno);
@@ -94,13 +116,20 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
 }
 
 OutputFile::~OutputFile() {
+    open_targets().erase(key_);
     if (descriptor_ > STDERR_FILENO) ::close(descriptor_);
-    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    if (!temporary_.empty() && !unnamed_) ::unlink(temporary_.c_str());
 }
 
 void OutputFile::write(std::string_view bytes) { write_all(descriptor_, bytes, where_); }
 
 void OutputFile::commit() {
+    if (unnamed_) {
+        const std::string open_file = "/proc/self/fd/" + std::to_string(descriptor_);
+        if (::linkat(AT_FDCWD, open_file.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0)
+            throw unwritable(where_, errno);
+        unnamed_ = false;
+    }
     if (descriptor_ > STDERR_FILENO && ::close(std::exchange(descriptor_, -1)) != 0)
         throw unwritable(where_, errno);
     if (temporary_.empty()) return;

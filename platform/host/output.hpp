@@ -46,8 +46,10 @@ class OutputFile {
   private:
     std::string where_;
     std::filesystem::path target_;
+    std::filesystem::path key_;        ///< what tells it from other outputs
     std::filesystem::path temporary_;  ///< empty: written in place
     int descriptor_ = -1;
+    bool unnamed_ = false;  ///< the temporary file has no name before commit()
 };
 
 /// Text for a person: lines and, on a terminal, a last line that is rewritten. Standard output, or standard

@@ -149,12 +149,15 @@ class TrainingRun {
         const float learning_rate = session.learning_rate(), weight_decay = session.weight_decay();
         const std::vector<std::byte> bytes = read_file(where, options_.resume);
         const Result<WeightsFile> file = open_weights(bytes);
-        const Status status = file.ok() ? load_checkpoint(file.value(), session) : file.status();
+        const Status status = file.ok() ? load_checkpoint(learner_.built().model(), file.value(), session) : file.status();
         if (status != Status::ok)
             throw Error(where, std::string("a defect (") + message(status) + ')',
                         "what `ferrite train --checkpoint` wrote with these options");
         session.set_learning_rate(learning_rate);
         session.set_weight_decay(weight_decay);
+        if (session.seed().value != options_.model.seed)
+            throw Error(where, "--seed " + std::to_string(session.seed().value), "the --seed of this run, " +
+                        std::to_string(options_.model.seed));
         if (session.iteration() >= total_)
             throw Error(where, std::to_string(session.iteration()) + " iterations done",
                         "fewer than the " + std::to_string(total_) + " of this run (--epochs, --iterations)");

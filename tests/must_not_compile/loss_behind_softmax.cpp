@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // SoftmaxCrossEntropy, which takes logits, behind a Softmax.
-// expect: the loss does not go with the last layer
+// expect: the loss or the link does not go with the last layer
 #include <ferrite/ferrite.hpp>
 
 namespace fe = ferrite;

@@ -70,10 +70,10 @@ struct LeakyRelu {
     }
 };
 
-/// y = 1 / (1 + exp(-x)). In place.
+/// y = 1 / (1 + exp(-x)). In place. Not in front of BinaryCrossEntropy, which takes logits.
 struct Sigmoid : activation_detail::Elementwise {
     static constexpr const char* name = "sigmoid";
-    static constexpr Nonlinearity nonlinearity = Nonlinearity::saturating;
+    static constexpr Nonlinearity nonlinearity = Nonlinearity::logistic;
     constexpr void forward(Emitter& e, Node& n) const noexcept { activation_detail::forward(e, n, kernels::sigmoid); }
     constexpr void backward(Emitter& e, Node& n) const noexcept {
         activation_detail::backward(e, n, kernels::sigmoid_backward, n.y);

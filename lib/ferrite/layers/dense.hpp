@@ -102,6 +102,7 @@ struct Dense {
                .run = &dense_detail::backward,
                .layer = n.layer,
                .takes_map = n.wants_dx,
+               .takes_auxiliary = n.wants_dx,
                .operand = operands(n.dx, n.dy, no_buffer, w.value, b.value, scratch, n.x),
                .size = {inputs, units},
                .flops = std::uint64_t{2} * inputs * units * (n.wants_dx ? 1u : 0u)};

@@ -181,8 +181,10 @@ void Kernels<Isa>::gelu_backward(const Map& map) {
     simd::backward_map<Isa>(map, [](V dy, V x) FERRITE_INLINE_LAMBDA {
         const V one = V::broadcast(1.0f);
         const V s = simd::gelu_gate(x);
+        const V flat = s * (one - s);
         const V inner = V::broadcast(1.5957691216057308f) * fma(V::broadcast(0.134145f), x * x, one);
-        return dy * fma(x * (s * (one - s)), inner, s);
+        // Where s has reached 0 or 1, x^2 may be infinite.
+        return dy * fma(x * flat, select(flat <= V::zero(), V::zero(), inner), s);
     });
 }
 
@@ -239,6 +241,13 @@ void Kernels<Isa>::adamw(const Map& map) {
     using V = simd::Vector<Isa>;
     simd::update_map<Isa, 2>(map, [](const auto& k, V& p, V g, V& m, V& v)
                                       FERRITE_INLINE_LAMBDA { p = k.adam(fma(-k.weight_decay, p, p), g, m, v); });
+}
+
+template <class Isa>
+void Kernels<Isa>::scale(const Map& map) {
+    using V = simd::Vector<Isa>;
+    const V factor = V::broadcast(map.constants[0]);
+    simd::forward_map<Isa>(map, [factor](V x) FERRITE_INLINE_LAMBDA { return factor * x; });
 }
 
 template <class Isa>
@@ -362,6 +371,213 @@ void Kernels<Isa>::sum_of_squares(const SumOfSquares& s) {
     auto lanes = simd::Lanes16<V>::broadcast(0.0f);
     lanes.add_squares(s.x, s.size);
     *s.result = reduce_add(lanes);
+}
+
+template <class Isa>
+void Kernels<Isa>::dropout(const DropoutArguments& d) {
+    using V = simd::Vector<Isa>;
+    constexpr std::size_t block = 16;
+    const V scale = V::broadcast(d.scale);
+    for (std::size_t i = 0; i < d.size; i += block) {
+        // All of a block, also behind the end: a loop of fixed length, which compilers make vectors of.
+        float kept[block];
+        for (std::size_t k = 0; k < block; ++k) kept[k] = (d.random.bits(d.first + i + k) >> 40) > d.threshold ? 1.0f : 0.0f;
+        for (std::size_t k = 0; k < block && i + k < d.size; k += V::width) {
+            const std::size_t n = d.size - i - k < V::width ? d.size - i - k : V::width;
+            const V y = scale * V::load_partial(d.x + i + k, n);
+            select(V::load(kept + k) <= V::zero(), V::zero(), y).store_partial(d.y + i + k, n);
+        }
+    }
+}
+
+namespace simd {
+
+/// body<vectors>(j, n) for blocks of columns from j on: 4 whole vectors, for chains that run side by side, 1 whole vector,
+/// or one of n columns; n is the constant width but for that last one.
+template <class Isa, class Body>
+FERRITE_INLINE void column_blocks(std::size_t columns, Body body) {
+    constexpr std::size_t width = Vector<Isa>::width;
+    std::size_t j = 0;
+    for (; j + 4 * width <= columns; j += 4 * width) body.template operator()<4>(j, width);
+    for (; j + width <= columns; j += width) body.template operator()<1>(j, width);
+    if (j < columns) body.template operator()<1>(j, columns - j);
+}
+
+/// dgamma and dbeta of a normalization; the statistics are those of columns or of rows.
+template <class Isa, bool of_rows>
+FERRITE_INLINE void scale_and_shift_gradients(const Normalization& a) {
+    using V = Vector<Isa>;
+    column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
+        V dgamma[vectors], dbeta[vectors], mean[vectors], inverse[vectors];
+        for (std::size_t v = 0; v < vectors; ++v) {
+            dgamma[v] = dbeta[v] = V::zero();
+            if (of_rows) continue;
+            mean[v] = V::load_partial(a.mean + j + v * V::width, n);
+            inverse[v] = V::load_partial(a.inverse + j + v * V::width, n);
+        }
+        for (std::size_t r = 0; r < a.rows; ++r) {
+            for (std::size_t v = 0; v < vectors; ++v) {
+                const std::size_t at = r * a.columns + j + v * V::width;
+                if (of_rows) {
+                    mean[v] = V::broadcast(a.mean[r]);
+                    inverse[v] = V::broadcast(a.inverse[r]);
+                }
+                const V dy = V::load_partial(a.dy + at, n);
+                dgamma[v] = fma(dy, (V::load_partial(a.x + at, n) - mean[v]) * inverse[v], dgamma[v]);
+                dbeta[v] = dbeta[v] + dy;
+            }
+        }
+        for (std::size_t v = 0; v < vectors; ++v) {
+            dgamma[v].store_partial(a.dgamma + j + v * V::width, n);
+            dbeta[v].store_partial(a.dbeta + j + v * V::width, n);
+        }
+    });
+}
+
+}  // namespace simd
+
+template <class Isa>
+void Kernels<Isa>::batch_norm(const Normalization& a) {
+    using V = simd::Vector<Isa>;
+    const V one = V::broadcast(1.0f), count = V::broadcast(static_cast<float>(a.rows)), epsilon = V::broadcast(a.epsilon);
+    const V momentum = V::broadcast(a.momentum), rest = one - momentum;
+    simd::column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
+        const float* const x = a.x + j;
+        V mean[vectors], variance[vectors], inverse[vectors], gamma[vectors], beta[vectors];
+        for (int v = 0; v < vectors; ++v) mean[v] = variance[v] = V::zero();
+        for (std::size_t r = 0; r < a.rows; ++r)
+            for (std::size_t v = 0; v < vectors; ++v)
+                mean[v] = mean[v] + V::load_partial(x + r * a.columns + v * V::width, n);
+        for (int v = 0; v < vectors; ++v) mean[v] = mean[v] / count;
+        for (std::size_t r = 0; r < a.rows; ++r)
+            for (std::size_t v = 0; v < vectors; ++v) {
+                const V t = V::load_partial(x + r * a.columns + v * V::width, n) - mean[v];
+                variance[v] = fma(t, t, variance[v]);
+            }
+        for (std::size_t v = 0; v < vectors; ++v) {
+            const std::size_t at = j + v * V::width;
+            variance[v] = variance[v] / count;
+            inverse[v] = one / sqrt(variance[v] + epsilon);
+            mean[v].store_partial(a.mean + at, n);
+            inverse[v].store_partial(a.inverse + at, n);
+            gamma[v] = V::load_partial(a.gamma + at, n);
+            beta[v] = V::load_partial(a.beta + at, n);
+            if (a.rows == 1) continue;
+            fma(momentum, V::load_partial(a.running_mean + at, n), rest * mean[v]).store_partial(a.running_mean + at, n);
+            fma(momentum, V::load_partial(a.running_variance + at, n), rest * variance[v])
+                .store_partial(a.running_variance + at, n);
+        }
+        for (std::size_t r = 0; r < a.rows; ++r)
+            for (std::size_t v = 0; v < vectors; ++v) {
+                const std::size_t at = r * a.columns + v * V::width;
+                const V normalized = (V::load_partial(x + at, n) - mean[v]) * inverse[v];
+                fma(gamma[v], normalized, beta[v]).store_partial(a.y + j + at, n);
+            }
+    });
+}
+
+template <class Isa>
+void Kernels<Isa>::batch_norm_inference(const Normalization& a) {
+    using V = simd::Vector<Isa>;
+    const V one = V::broadcast(1.0f), epsilon = V::broadcast(a.epsilon);
+    simd::column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
+        V mean[vectors], factor[vectors], beta[vectors];
+        for (std::size_t v = 0; v < vectors; ++v) {
+            const std::size_t at = j + v * V::width;
+            factor[v] = V::load_partial(a.gamma + at, n) *
+                        (one / sqrt(V::load_partial(a.running_variance + at, n) + epsilon));
+            mean[v] = a.running_mean == nullptr ? V::zero() : V::load_partial(a.running_mean + at, n);
+            beta[v] = a.beta == nullptr ? V::zero() : V::load_partial(a.beta + at, n);
+        }
+        for (std::size_t r = 0; r < a.rows; ++r)
+            for (std::size_t v = 0; v < vectors; ++v) {
+                const std::size_t at = r * a.columns + j + v * V::width;
+                fma(V::load_partial(a.x + at, n) - mean[v], factor[v], beta[v]).store_partial(a.y + at, n);
+            }
+    });
+}
+
+template <class Isa>
+void Kernels<Isa>::batch_norm_backward(const Normalization& a) {
+    using V = simd::Vector<Isa>;
+    simd::scale_and_shift_gradients<Isa, false>(a);
+    if (a.y == nullptr) return;
+    const V count = V::broadcast(static_cast<float>(a.rows));
+    simd::column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
+        V mean[vectors], inverse[vectors], factor[vectors], of_normalized[vectors], shift[vectors];
+        for (std::size_t v = 0; v < vectors; ++v) {
+            const std::size_t at = j + v * V::width;
+            mean[v] = V::load_partial(a.mean + at, n);
+            inverse[v] = V::load_partial(a.inverse + at, n);
+            factor[v] = V::load_partial(a.gamma + at, n) * inverse[v];
+            of_normalized[v] = V::load_partial(a.dgamma + at, n) / count;
+            shift[v] = V::load_partial(a.dbeta + at, n) / count;
+        }
+        for (std::size_t r = 0; r < a.rows; ++r)
+            for (std::size_t v = 0; v < vectors; ++v) {
+                const std::size_t at = r * a.columns + j + v * V::width;
+                const V normalized = (V::load_partial(a.x + at, n) - mean[v]) * inverse[v];
+                const V dx = factor[v] * fma(-normalized, of_normalized[v], V::load_partial(a.dy + at, n) - shift[v]);
+                dx.store_partial(a.y + at, n);
+            }
+    });
+}
+
+template <class Isa>
+void Kernels<Isa>::layer_norm(const Normalization& a) {
+    using V = simd::Vector<Isa>;
+    const V count = V::broadcast(static_cast<float>(a.columns));
+    for (std::size_t r = 0; r < a.rows; ++r) {
+        const float* const x = a.x + r * a.columns;
+        float* const y = a.y + r * a.columns;
+        auto sum = simd::Lanes16<V>::broadcast(0.0f);
+        sum.add(x, a.columns);
+        const V mean = V::broadcast(reduce_add(sum)) / count;
+        auto squares = simd::Lanes16<V>::broadcast(0.0f);
+        squares.fold(a.columns, [&](V lane, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+            const V t = V::load_partial(x + i, n) - mean;
+            return fma(t, t, lane);
+        });
+        const V variance = V::broadcast(reduce_add(squares)) / count;
+        const V inverse = V::broadcast(1.0f) / sqrt(variance + V::broadcast(a.epsilon));
+        if (a.mean != nullptr) {
+            mean.store_partial(a.mean + r, 1);
+            inverse.store_partial(a.inverse + r, 1);
+        }
+        for (std::size_t i = 0; i < a.columns; i += V::width) {
+            const std::size_t n = a.columns - i < V::width ? a.columns - i : V::width;
+            const V normalized = (V::load_partial(x + i, n) - mean) * inverse;
+            fma(V::load_partial(a.gamma + i, n), normalized, V::load_partial(a.beta + i, n)).store_partial(y + i, n);
+        }
+    }
+}
+
+template <class Isa>
+void Kernels<Isa>::layer_norm_backward(const Normalization& a) {
+    using V = simd::Vector<Isa>;
+    if (a.dgamma != nullptr) simd::scale_and_shift_gradients<Isa, true>(a);
+    if (a.y == nullptr) return;
+    const V count = V::broadcast(static_cast<float>(a.columns));
+    for (std::size_t r = 0; r < a.rows; ++r) {
+        const float* const x = a.x + r * a.columns;
+        const float* const dy = a.dy + r * a.columns;
+        float* const dx = a.y + r * a.columns;
+        const V mean = V::broadcast(a.mean[r]), inverse = V::broadcast(a.inverse[r]);
+        auto sum = simd::Lanes16<V>::broadcast(0.0f);
+        sum.add_products(dy, a.gamma, a.columns);
+        auto products = simd::Lanes16<V>::broadcast(0.0f);
+        products.fold(a.columns, [&](V lane, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+            const V g = V::load_partial(dy + i, n) * V::load_partial(a.gamma + i, n);
+            return fma(g, (V::load_partial(x + i, n) - mean) * inverse, lane);
+        });
+        const V shift = V::broadcast(reduce_add(sum)) / count, of_normalized = V::broadcast(reduce_add(products)) / count;
+        for (std::size_t i = 0; i < a.columns; i += V::width) {
+            const std::size_t n = a.columns - i < V::width ? a.columns - i : V::width;
+            const V g = V::load_partial(dy + i, n) * V::load_partial(a.gamma + i, n);
+            const V normalized = (V::load_partial(x + i, n) - mean) * inverse;
+            (inverse * fma(-normalized, of_normalized, g - shift)).store_partial(dx + i, n);
+        }
+    }
 }
 
 }  // namespace ferrite
