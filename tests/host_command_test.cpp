@@ -271,6 +271,13 @@ TEST_CASE("command: bad options are refused in one line, before anything is writ
          "--momentum: found -0.5, expected a number of at least 0, below 1"},
         {{"--momentum", "0.5"},
          "--momentum: found it beside --optimizer adam, expected optimizer momentum or nesterov"},
+        {{"--dropout", "1"}, "--dropout: found 1, expected a number of at least 0, below 1"},
+        {{"--dropout", "nan"}, "--dropout: found nan, expected a number of at least 0, below 1"},
+        {{"--batch-norm", "--batch", "1"},
+         "--layers: found batch normalization cannot train on one value per feature, expected a network that can be "
+         "placed in memory"},
+        {{"--save", "O/./both", "--json", "O/both"},
+         "--save O/./both: found the file of another output, expected another file"},
         {{"--weight-decay", "-1"}, "--weight-decay: found -1, expected a finite number of at least 0"},
         {{"--clip-norm", "0"}, "--clip-norm: found 0, expected a finite number above 0"},
         {{"--clip-value", "nan"}, "--clip-value: found nan, expected a finite number above 0"},
@@ -525,6 +532,9 @@ TEST_CASE("command: the digest depends on what was asked for, not on how it was 
         stored.insert(stored.end(), {"--update", "stored"});
         CHECK(digest(stored) == first);
     }
+    const Words normed{"--json", "-", "--batch-norm", "--dropout", "0.25"};
+    const std::string of_normed = digest(normed);
+    for (const std::string& isa : supported_isas()) CHECK(digest(normed, isa) == of_normed);
     const std::string usual = digest({"--json", "-"});
     for (const Words& other : {Words{"--seed", "2"},
                                {"--activation", "tanh"},
@@ -539,6 +549,9 @@ TEST_CASE("command: the digest depends on what was asked for, not on how it was 
                                {"--batch", "9"},
                                {"--limit", "64"},
                                {"--validation", "0.1"},
+                               {"--batch-norm"},
+                               {"--dropout", "0.2"},
+                               {"--batch-norm", "--dropout", "0.2"},
                                {"--clip-norm", "0.1"},
                                {"--clip-value", "0.001"},
                                {"--schedule", "step:3:0.5"},
@@ -589,6 +602,42 @@ TEST_CASE("command: what is saved is what was trained") {
     CHECK(table.code == 0);
     CHECK(table.out.find("class  samples  recall %  precision %\n") != std::string::npos);
     CHECK(table.out.find("label  as 0  as 1") != std::string::npos);
+}
+
+TEST_CASE("command: outputs do not get into each other's way") {
+    const Workplace place;
+    REQUIRE(place.run(Workplace::training({"--save", "O/w", "--batch-norm"})).code == 0);
+    const std::string weights = read_text(place.out() / "w");
+    check_refused(place, place.run({"evaluate", "--weights", "O/w", "--data", "D", "--json", "O/w"}),
+                  "--json: found O/w (also the file of --weights), expected another file");
+    CHECK(read_text(place.out() / "w") == weights);
+    const Outcome plan = place.run({"plan", "--layers", "16,10", "--json", "O/p", "--svg", "O/./p"});
+    CHECK(plan.code == 2);
+    CHECK(place.shortened(plan.err).ends_with(": found the file of another output, expected another file\n"));
+    CHECK(place.files_in_out() == std::set<std::string>{"w"});
+    // With standard output closed, the console's text goes nowhere, not into the file that is opened first.
+    const std::string command = std::string(FERRITE_COMMAND_PATH) + " train --data '" + place.data().string() +
+                                "' --layers 16,12,10 --batch 10 --epochs 2 --batch-norm --save '" +
+                                (place.out() / "v").string() + "' >&-";
+    REQUIRE(std::system(command.c_str()) == 0);
+    CHECK(read_text(place.out() / "v") == weights);
+}
+
+TEST_CASE("command: info, plan and profile answer in JSON as well") {
+    const Workplace place;
+    const json info = last_event(place.run({"info", "--json", "-"}));
+    CHECK(info.at("instruction_sets").at("supported").size() == supported_isas().size());
+    const json training = last_event(place.run({"plan", "--layers", "784,100,10", "--optimizer", "sgd", "--json", "-"}));
+    CHECK(training.at("arena_bytes") == 362'820);
+    const json inference =
+        last_event(place.run({"plan", "--layers", "784,100,10", "--mode", "inference", "--batch", "1", "--json", "-"}));
+    CHECK(inference.at("arena_bytes") == 488);
+    const json profile = last_event(place.run({"profile", "--data", "D", "--layers", "16,12,10", "--batch", "10", "--batch-norm",
+                                               "--steps", "20", "--json", "O/p.json"}).code == 0
+                                        ? Outcome{0, read_text(place.out() / "p.json"), ""}
+                                        : Outcome{});
+    CHECK(profile.at("steps").size() >= 6);
+    CHECK(place.files_in_out() == std::set<std::string>{"p.json"});
 }
 
 TEST_CASE("command: a run that stops and goes on ends with the bits of one that did not stop") {

@@ -73,7 +73,8 @@ void info(const std::string& json_path) {
         if (supported(isa)) supported_here.emplace_back(name(isa));
     }
     const std::string in_use = name(active_isa()), cpu = cpu_model();
-    const Names layers = layer_names<Dense, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Softmax, Flatten>();
+    const Names layers = layer_names<Dense, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, Softmax, Flatten,
+                                     BatchNorm, LayerNorm, Dropout>();
 
     if (!json_path.empty()) {
         OutputFile file("--json", json_path);

@@ -190,6 +190,10 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
            &not_negative, "a finite number of at least 0");
     number("--momentum", "of momentum and nesterov (default: 0.9)", options.momentum, &in_unit,
            "a number of at least 0, below 1");
+    app.add_flag("--batch-norm", options.batch_norm, "normalize batches between each dense layer and its activation");
+    number("--dropout", "share of zeros behind each activation, in training", options.dropout, &in_unit,
+           "a number of at least 0, below 1")
+        ->default_str("0");
     number("--weight-decay", "L2 penalty on weights; adamw: decoupled", options.weight_decay, &not_negative,
            "a finite number of at least 0")
         ->default_str("0");
@@ -220,7 +224,9 @@ BuiltModel build(const ModelOptions& options, std::uint32_t iterations) {
     const AnyLayer& activation = choose("--activation", options.activation, activations);
     const Initializer initializer = initializer_of(options.init);
     for (std::size_t i = 1; i < options.layers.size(); ++i) {
+        if (i > 1 && options.batch_norm) built.layers.push_back(BatchNorm{});
         if (i > 1) built.layers.push_back(activation);
+        if (i > 1 && options.dropout > 0) built.layers.push_back(Dropout{.rate = options.dropout});
         built.layers.push_back(Dense{.units = options.layers[i], .initializer = initializer});
     }
     Training& recipe = built.recipe;

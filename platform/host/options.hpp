@@ -23,6 +23,8 @@ struct ModelOptions {
     std::vector<std::uint32_t> layers{784, 100, 100, 100, 100, 10};  ///< inputs, units of each dense layer
     std::string activation = "relu";                                 ///< between the dense layers
     std::string init = "auto";
+    bool batch_norm = false;  ///< behind every dense layer but the last
+    float dropout = 0;        ///< rate, behind every activation between the dense layers
     std::string optimizer = "adam";
     std::string schedule = "cosine";
     std::string update = "automatic";

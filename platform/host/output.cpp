@@ -42,8 +42,8 @@ void write_all(int descriptor, std::string_view bytes, std::string_view where) {
     }
 }
 
-/// Where the outputs of this process will lie.
-std::set<fs::path>& open_targets() {
+/// Where the outputs of this process lie, or will.
+std::set<fs::path>& output_targets() {
     static std::set<fs::path> targets;
     return targets;
 }
@@ -96,8 +96,8 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
     if (exists && ::access(target_.c_str(), W_OK) != 0) throw unwritable(where_, errno);
     if (!target_.has_filename()) throw unwritable(where_, ENOENT);
     // Two outputs that are one file would lose one of them.
-    const fs::path key = fs::weakly_canonical(target_, error);
-    if (!open_targets().insert(key).second) throw Error(where_, "the file of another output", "another file");
+    const fs::path key = fs::weakly_canonical(fs::absolute(target_, error), error);
+    if (!output_targets().insert(key).second) throw Error(where_, "the file of another output", "another file");
     key_ = key;
     // Two outputs of one process may stand in one directory.
     static int number = 0;
@@ -116,7 +116,7 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
 }
 
 OutputFile::~OutputFile() {
-    open_targets().erase(key_);
+    if (!temporary_.empty()) output_targets().erase(key_);  // not written
     if (descriptor_ > STDERR_FILENO) ::close(descriptor_);
     if (!temporary_.empty() && !unnamed_) ::unlink(temporary_.c_str());
 }
