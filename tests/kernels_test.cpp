@@ -681,7 +681,7 @@ TEST_CASE("normalizations, forward and backward, in place, with parts left out")
     constexpr std::uint32_t seed = 30;
     INFO("seed ", seed);
     Source source(seed);
-    enum { x, dy, y, gamma, beta, mean, inverse, running_mean, running_variance, dgamma, dbeta, arrays_of_a_case };
+    enum { x, dy, y, gammas, betas, mean, inverse, running_mean, running_variance, dgamma, dbeta, arrays_of_a_case };
     const auto compare_one = [&](const NormalizationCase& f, std::size_t rows, std::size_t columns, Values values,
                                  std::size_t place, bool without) {
         const bool inference = f.formula == oracle::batch_norm_inference;
@@ -697,7 +697,7 @@ TEST_CASE("normalizations, forward and backward, in place, with parts left out")
         // What the case leaves out: statistics and shift in forward direction, gradients or dx backward.
         const bool no_shift = inference && without, no_statistics = f.forward && f.of_rows && without;
         const bool no_gradients = !f.forward && f.of_rows && without && place != 2;
-        arrays[beta].absent = arrays[running_mean].absent = no_shift;
+        arrays[betas].absent = arrays[running_mean].absent = no_shift;
         arrays[mean].absent = arrays[inverse].absent = no_statistics;
         arrays[dgamma].absent = arrays[dbeta].absent = no_gradients;
         const auto arguments = [&](const Pointers& p) {
@@ -705,7 +705,7 @@ TEST_CASE("normalizations, forward and backward, in place, with parts left out")
             float* out = p[y];
             if (place == 1 && f.formula != oracle::batch_norm) out = f.forward ? p[x] : p[dy];
             if (place == 2 && !f.forward) out = nullptr;
-            return fe::Normalization{.x = p[x], .dy = p[dy], .y = out, .gamma = p[gamma], .beta = p[beta], .mean = p[mean],
+            return fe::Normalization{.x = p[x], .dy = p[dy], .y = out, .gamma = p[gammas], .beta = p[betas], .mean = p[mean],
                                      .inverse = p[inverse], .running_mean = p[running_mean],
                                      .running_variance = p[running_variance], .dgamma = p[dgamma], .dbeta = p[dbeta],
                                      .rows = rows, .columns = columns, .epsilon = 1e-5f, .momentum = 0.9f};
