@@ -455,7 +455,7 @@ TEST_CASE("command: the events of a run") {
     CHECK(keys(plan) == Words{"arena_bytes", "event", "parameters", "regions"});
     CHECK(plan.at("event") == "plan");
     CHECK(plan.at("parameters") == 16 * 12 + 12 + 12 * 10 + 10);
-    CHECK(keys(plan.at("regions")) == Words{"gradients", "optimizer", "parameters", "planned"});
+    CHECK(keys(plan.at("regions")) == Words{"best", "gradients", "optimizer", "parameters", "planned"});
     CHECK(plan.at("regions").at("gradients") == 0);
     CHECK(plan.at("regions").at("optimizer") >= 2 * 4 * plan.at("parameters").get<int>());
     CHECK(plan.at("arena_bytes") >= 3 * 4 * plan.at("parameters").get<int>());

@@ -314,14 +314,14 @@ std::string defect_of_path(const fe::ProgramView& program, const Path& path) {
 /// "" or what is wrong with the plan.
 std::string defect(const fe::ProgramView& program) {
     const fe::Totals& t = *program.totals;
-    std::uint64_t end[4]{}, arena = 0;
+    std::uint64_t end[fe::region_count]{}, arena = 0;
     for (const fe::Buffer& b : program.buffers) {
         if (b.region == fe::Region::input || b.bytes == 0) continue;
         if (program.offset(b) % 64 != 0) return words({b.name, "is not aligned"});
         std::uint64_t& region_end = end[static_cast<std::size_t>(b.region)];
         region_end = std::max(region_end, std::uint64_t{b.offset} + b.bytes);
     }
-    for (std::size_t r = 0; r < 4; ++r) {
+    for (std::size_t r = 0; r < fe::region_count; ++r) {
         const char* const name = fe::name(static_cast<fe::Region>(r));
         if (end[r] != t.region_bytes[r]) return words({name, "ends elsewhere"});
         if (end[r] == 0 || (r == 0 && !t.training)) continue;
@@ -440,7 +440,7 @@ struct Apart {
     explicit Apart(const fe::ProgramView& from)
         : totals(*from.totals), buffers(from.buffers.begin(), from.buffers.end()), program(from) {
         std::uint32_t arena = 0;
-        for (std::size_t r = totals.training ? 0 : 1; r < 4; ++r) {
+        for (std::size_t r = totals.training ? 0 : 1; r < fe::region_count; ++r) {
             std::uint32_t end = 0;
             for (fe::Buffer& b : buffers) {
                 if (b.region != static_cast<fe::Region>(r) || b.bytes == 0) continue;
@@ -551,7 +551,7 @@ Bits drill_inference(const fe::ProgramView& program, std::span<const std::byte> 
 
 struct Figures {
     fe::Status status{};
-    std::uint32_t arena_bytes = 0, parameters = 0, region_bytes[4]{};
+    std::uint32_t arena_bytes = 0, parameters = 0, region_bytes[fe::region_count]{};
     std::uint16_t steps = 0, buffers = 0;
     std::uint64_t tables = 0;  ///< a hash of where every buffer lies and of what every step works on
     friend constexpr bool operator==(const Figures&, const Figures&) = default;
@@ -564,7 +564,7 @@ constexpr Figures figures(const fe::ProgramView& program) {
               .parameters = t.parameters,
               .steps = t.steps,
               .buffers = t.buffers};
-    for (std::size_t r = 0; r < 4; ++r) f.region_bytes[r] = t.region_bytes[r];
+    for (std::size_t r = 0; r < fe::region_count; ++r) f.region_bytes[r] = t.region_bytes[r];
     const auto mix = [&f](std::uint64_t value) { f.tables = (f.tables ^ value) * 0x100000001B3u; };
     for (const fe::Buffer& b : program.buffers)
         mix(b.offset), mix(b.bytes), mix(b.first), mix(b.last), mix(b.over);
@@ -692,7 +692,7 @@ inline constexpr auto normed = fe::sequential(
     fe::Shape{2, 3, 5}, fe::BatchNorm{}, fe::Dense{.units = 33, .bias = false}, fe::BatchNorm{.initial_variance = 0},
     fe::Relu{}, fe::Dropout{.rate = 0.2f}, fe::Dense{.units = 17}, fe::BatchNorm{.frozen = true}, fe::Gelu{}, fe::LayerNorm{},
     fe::Dropout{.rate = 0.5f, .scaling = fe::DropoutScaling::inference, .seed = 3}, fe::Dense{.units = 4}, fe::BatchNorm{});
-inline constexpr fe::Training normed_immediate{.optimizer = fe::Adam{}, .batch = 7};
+inline constexpr fe::Training normed_immediate{.optimizer = fe::Adam{}, .batch = 7, .keep_best = true};
 inline constexpr fe::Training normed_clipped{.optimizer = fe::Momentum{}, .batch = 7, .clip_norm = 1};
 inline constexpr fe::Inference normed_folded{.batch = 7, .link = fe::Link::softmax};
 inline constexpr fe::Inference normed_unfolded{.batch = 7, .fold = false};
@@ -863,7 +863,8 @@ TEST_CASE("the check of a plan sees what is wrong with it") {
     const Compiled compiled({mixed.input, layers}, fe::Training{.loss = fe::MeanSquaredError{},
                                                                 .optimizer = fe::Adam{},
                                                                 .batch = 7,
-                                                                .update = fe::Update::stored});
+                                                                .update = fe::Update::stored,
+                                                                .keep_best = true});
     REQUIRE(compiled.result.ok());
     REQUIRE(defect(compiled.view()) == "");
     const fe::ProgramView& sound = compiled.view();
@@ -900,7 +901,7 @@ TEST_CASE("the check of a plan sees what is wrong with it") {
         if (b.region != fe::Region::planned && b.offset != 0)
             CHECK(damaged([&](auto&, auto& buffers, auto&) { buffers[i].offset -= 64; }) != "");
     }
-    for (std::size_t r = 1; r < 4; ++r)
+    for (std::size_t r = 1; r < fe::region_count; ++r)
         CHECK(damaged([&](auto& totals, auto&, auto&) { totals.region_offset[r] -= 64; }) != "");
     CHECK(damaged([](auto& totals, auto&, auto&) { totals.arena_bytes += 1; }) != "");
     CHECK(damaged([](auto& totals, auto&, auto&) { totals.arena_bytes -= 1; }) != "");

@@ -3,7 +3,9 @@
 #include <doctest/doctest.h>
 #include <ferrite/ferrite.hpp>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -80,6 +82,60 @@ TEST_CASE("a map of two inputs behind a Dense is a step of its own") {
     const std::vector<float> x{1, -2};
     const auto y = with.predict(x), z = without.predict(x);
     for (std::size_t i = 0; i < 3; ++i) CHECK(y[i] == 2 * z[i]);
+}
+
+TEST_CASE("the best parameters are planned, kept, and back when the loss is not finite") {
+    static constexpr fe::Training guarded{
+        .optimizer = fe::Adam{.learning_rate = 0.01f}, .batch = 7, .weight_decay = 1e-3f, .keep_best = true};
+    using Guarded = fe::Trainer<small, guarded>;
+    const std::size_t parameters = Guarded::program.region_bytes[0];
+    // One region more, with its padding.
+    CHECK(Guarded::arena_bytes >= fe::Trainer<small, immediate>::arena_bytes + parameters);
+    CHECK(Guarded::arena_bytes < fe::Trainer<small, immediate>::arena_bytes + parameters + 64);
+    const auto learner = std::make_unique<Guarded>();
+    const auto plain = std::make_unique<fe::Trainer<small, immediate>>();
+    std::vector<float> a, b;
+    CHECK(train(*learner, 50, a) == train(*plain, 50, b));
+    CHECK(a == b);
+    learner->session().keep_best();
+    const std::uint64_t best = fe::digest(learner->session());
+    Batch batch(51);
+    static_cast<void>(learner->step(batch.x, std::span<const fe::Label>(batch.y)));
+    CHECK(fe::digest(learner->session()) != best);
+    batch.x[3] = std::numeric_limits<float>::quiet_NaN();
+    for (int i = 0; i < 2; ++i) {
+        const float loss = learner->step(batch.x, std::span<const fe::Label>(batch.y));
+        CHECK(!(loss - loss == 0.0f));
+        CHECK(fe::digest(learner->session()) == best);
+        for (const float v : learner->session().state(0, 0)) REQUIRE(v == 0.0f);
+    }
+    // It goes on from there.
+    const Batch good(52);
+    CHECK(std::isfinite(learner->step(good.x, std::span<const fe::Label>(good.y))));
+    CHECK(learner->session().restore_best());
+    CHECK(fe::digest(learner->session()) == best);
+    learner->initialize(fe::Seed{8});
+    const std::uint64_t start = fe::digest(learner->session());
+    static_cast<void>(learner->step(good.x, std::span<const fe::Label>(good.y)));
+    CHECK(learner->session().restore_best());
+    CHECK(fe::digest(learner->session()) == start);
+    // Without a copy there is nothing to restore: the loss tells.
+    static_cast<void>(plain->step(batch.x, std::span<const fe::Label>(batch.y)));
+    CHECK(!plain->session().restore_best());
+}
+
+TEST_CASE("early stopping waits as long as its patience") {
+    using Verdict = fe::EarlyStopping::Verdict;
+    fe::EarlyStopping stopping(2, 0.125f);
+    CHECK(stopping.best() == std::numeric_limits<float>::infinity());
+    CHECK(stopping.observe(1.0f) == Verdict::improved);
+    CHECK(stopping.observe(0.875f) == Verdict::waiting);  // by min_delta, not more
+    CHECK(stopping.observe(0.75f) == Verdict::improved);
+    CHECK(stopping.best() == 0.75f);
+    CHECK(stopping.observe(std::numeric_limits<float>::quiet_NaN()) == Verdict::waiting);
+    CHECK(stopping.observe(0.75f) == Verdict::stop);
+    CHECK(stopping.observe(5.0f) == Verdict::stop);
+    CHECK(stopping.observe(0.5f) == Verdict::improved);
 }
 
 TEST_CASE("the count of iterations stays at its end") {

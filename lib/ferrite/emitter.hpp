@@ -16,12 +16,16 @@ namespace ferrite {
 using Label = std::uint16_t;
 
 /// Where a buffer lives. The arena holds, in this order, parameters (unless they stay in constant memory), optimizer
-/// state, stored gradients, and the planned region, in which buffers share bytes when their lives do not overlap.
-enum class Region : std::uint8_t { parameters, optimizer, gradients, planned, input, count };
+/// state, stored gradients, the planned region, in which buffers share bytes when their lives do not overlap, and the best
+/// parameters so far.
+enum class Region : std::uint8_t { parameters, optimizer, gradients, planned, best, input, count };
 [[nodiscard]] constexpr const char* name(Region region) noexcept {
-    constexpr const char* names[] = {"parameters", "optimizer", "gradients", "planned", "input"};
+    constexpr const char* names[] = {"parameters", "optimizer", "gradients", "planned", "best", "input"};
     return names[static_cast<std::size_t>(region)];
 }
+
+/// Those of the arena.
+inline constexpr std::size_t region_count = 5;
 
 /// Index of a buffer in the program's table.
 using BufferId = std::uint16_t;
@@ -206,6 +210,9 @@ class Emitter {
     constexpr void update(const Parameter& p, BufferId gradient) noexcept;
     constexpr BufferId input(std::uint32_t elements) noexcept {
         return add_buffer({.name = "input", .region = Region::input}, std::uint64_t{elements} * batch_);
+    }
+    constexpr BufferId best(std::uint64_t floats) noexcept {
+        return add_buffer({.name = "best parameters", .region = Region::best}, floats);
     }
     [[nodiscard]] constexpr std::size_t step_count() const noexcept { return step_count_; }
     [[nodiscard]] constexpr std::size_t buffer_count() const noexcept { return buffer_count_; }

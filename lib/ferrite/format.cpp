@@ -239,6 +239,7 @@ Status load_weights(const WeightsFile& file, TrainingSession& session) noexcept 
     // Only the session knows its arena; parameter() spans are mutable.
     const std::byte* region = session.parameters().data();
     copy(file, session.program(), const_cast<std::byte*>(region));
+    session.keep_best();
     return Status::ok;
 }
 

@@ -29,6 +29,7 @@ struct Training {
                                    ///< square is infinite
     Schedule schedule{};
     Update update = Update::automatic;
+    bool keep_best = false;        ///< the arena also holds a copy of the best parameters: TrainingSession::keep_best()
 };
 
 /// How a trained model is used. Its parameters are not part of the arena: they may stay in constant memory.
@@ -48,10 +49,11 @@ struct Totals {
     std::uint16_t steps = 0, buffers = 0, parameter_arrays = 0;
     std::uint16_t forward_steps = 0;  ///< steps [0, forward_steps) compute the output
     std::uint16_t link_step = no_step;  ///< training: the step that makes probabilities of the output, for predict
-    BufferId input_buffer = no_buffer, output_buffer = no_buffer, loss_buffer = no_buffer;
+    BufferId input_buffer = no_buffer, output_buffer = no_buffer, loss_buffer = no_buffer,
+             best_buffer = no_buffer;
     std::uint32_t parameters = 0;      ///< floats
-    std::uint32_t region_bytes[4]{};   ///< by Region, padding between the buffers included
-    std::uint32_t region_offset[4]{};  ///< bytes from the start of the arena; parameters of inference are outside it
+    std::uint32_t region_bytes[region_count]{};   ///< by Region, padding between the buffers included
+    std::uint32_t region_offset[region_count]{};  ///< bytes from the start of the arena; parameters of inference are outside it
     std::uint32_t arena_bytes = 0;
 };
 
@@ -274,7 +276,7 @@ constexpr std::uint32_t align_up(std::uint32_t bytes) noexcept {
 /// is free during its life. Not guaranteed to be the smallest arena there is, but exact: what it says is what runs.
 /// A buffer that may lie over another one that dies in the same step shares its bytes.
 constexpr Status place(std::span<Buffer> buffers, std::span<BufferId> order, Totals& totals) noexcept {
-    std::uint64_t end[4]{};
+    std::uint64_t end[region_count]{};
     std::size_t count = 0;
     for (std::size_t id = 0; id < buffers.size(); ++id) {
         Buffer& b = buffers[id];
@@ -353,7 +355,7 @@ constexpr Status place(std::span<Buffer> buffers, std::span<BufferId> order, Tot
         if (b.over != no_buffer) b.offset = buffers[b.over].offset;
 
     std::uint64_t arena = 0;
-    for (std::size_t r = 0; r < 4; ++r) {
+    for (std::size_t r = 0; r < region_count; ++r) {
         totals.region_bytes[r] = static_cast<std::uint32_t>(end[r]);
         if (r == 0 && !totals.training) continue;
         if (end[r] == 0) continue;
@@ -372,7 +374,7 @@ constexpr Status check(std::span<const Buffer> buffers, std::span<BufferId> orde
     const Buffer* const table = buffers.data();
     BufferId* const planned = order.data();
     std::size_t count = 0;
-    std::uint64_t end[4]{};
+    std::uint64_t end[region_count]{};
     for (std::size_t id = 0; id < buffers.size(); ++id) {
         const Buffer& b = table[id];
         if (b.region == Region::input) continue;
@@ -433,6 +435,14 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
     if (e.status() != Status::ok) {
         totals.status = e.status();
         return totals;
+    }
+    if (recipe.keep_best) {
+        // As long as the parameter region: padding between the arrays, none behind them.
+        std::uint64_t bytes = 0;
+        for (std::size_t p = 0; p < e.parameter_count(); ++p)
+            bytes = (bytes + buffer_alignment - 1) / buffer_alignment * buffer_alignment +
+                    std::uint64_t{e.parameter(static_cast<ParameterId>(p)).elements} * sizeof(float);
+        totals.best_buffer = e.best(bytes / sizeof(float));
     }
     const std::uint32_t outputs = totals.output.elements();
     const auto last = static_cast<std::uint16_t>(model.size() - 1);

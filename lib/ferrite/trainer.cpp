@@ -93,6 +93,23 @@ void TrainingSession::initialize(Seed seed) noexcept {
     }
     seed_ = seed;
     iteration_ = 0;
+    keep_best();
+}
+
+void TrainingSession::keep_best() noexcept {
+    const std::span<const std::byte> now = parameters();
+    if (const std::span<float> best = floats(program_.totals->best_buffer); !best.empty())
+        std::memcpy(best.data(), now.data(), now.size());
+}
+
+bool TrainingSession::restore_best() noexcept {
+    const Totals& totals = *program_.totals;
+    const std::span<float> best = floats(totals.best_buffer);
+    if (best.empty()) return false;
+    std::memcpy(arena_ + totals.region_offset[0], best.data(), totals.region_bytes[0]);
+    constexpr auto optimizer = static_cast<std::size_t>(Region::optimizer);
+    clear(arena_ + totals.region_offset[optimizer], totals.region_bytes[optimizer]);
+    return true;
 }
 
 float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept {
@@ -110,7 +127,9 @@ float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept
     const Totals& totals = *program_.totals;
     const std::size_t end = totals.link_step == no_step ? program_.steps.size() : totals.link_step;
     execute(program_, {arena_, nullptr, inputs.data()}, 0, end, pass, observer_);
-    return floats(totals.loss_buffer)[0];
+    const float loss = floats(totals.loss_buffer)[0];
+    if (!(loss - loss == 0.0f)) restore_best();
+    return loss;
 }
 
 float TrainingSession::step(std::span<const float> inputs, std::span<const Label> labels) noexcept {

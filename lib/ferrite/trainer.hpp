@@ -59,6 +59,11 @@ class TrainingSession {
     [[nodiscard]] std::span<float> state(std::size_t i, std::size_t slot) const noexcept;
     /// The parameter region: what an InferenceSession of the same model runs from.
     [[nodiscard]] std::span<const std::byte> parameters() const noexcept;
+    /// With Training::keep_best: the parameters as they are become the best ones. initialize() and load_weights() do so too.
+    void keep_best() noexcept;
+    /// With Training::keep_best: the best parameters come back, and the optimizer starts from its zero state. step() does so
+    /// when its loss is not finite, so that a training that diverges ends with the best it had; false: nothing is kept.
+    bool restore_best() noexcept;
     /// (lambda / 2) sum of W^2 over all weights: what weight decay adds to the loss.
     [[nodiscard]] float penalty() const noexcept;
 
@@ -88,6 +93,31 @@ class TrainingSession {
     std::uint32_t iteration_ = 0;
     float learning_rate_ = 0;
     float weight_decay_ = 0;
+};
+
+/// Says when a training is over: when `patience` looks in a row at the validation loss have not found it more than min_delta
+/// below the best one. A loss that is NaN is no better than any. Prechelt, "Early stopping - but when?", 1998.
+class EarlyStopping {
+  public:
+    enum class Verdict : std::uint8_t { improved, waiting, stop };
+    /// patience >= 1.
+    constexpr explicit EarlyStopping(std::uint32_t patience, float min_delta = 0) noexcept
+        : patience_(patience), min_delta_(min_delta) {}
+    constexpr Verdict observe(float validation_loss) noexcept {
+        if (validation_loss < best_ - min_delta_) {
+            best_ = validation_loss;
+            waited_ = 0;
+            return Verdict::improved;
+        }
+        if (waited_ < patience_) ++waited_;
+        return waited_ == patience_ ? Verdict::stop : Verdict::waiting;
+    }
+    /// The lowest loss so far; infinite before the first.
+    [[nodiscard]] constexpr float best() const noexcept { return best_; }
+
+  private:
+    std::uint32_t patience_, waited_ = 0;
+    float min_delta_, best_ = std::numeric_limits<float>::infinity();
 };
 
 /// An inference program bound to an arena and to parameters, which may lie in constant memory.

@@ -281,7 +281,7 @@ std::string layers_text(std::span<const std::uint32_t> layers, char separator) {
 
 std::string arena_text(const Totals& totals) {
     std::string text = grouped(totals.arena_bytes) + " bytes";
-    for (std::size_t region = 0; region < 4; ++region) {
+    for (std::size_t region = 0; region < region_count; ++region) {
         const bool outside = region == 0 && !totals.training;
         if (totals.region_bytes[region] == 0 || outside) continue;
         text += std::string(text.ends_with("bytes") ? ": " : ", ") + name(static_cast<Region>(region)) + ' ' +

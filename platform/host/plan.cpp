@@ -18,8 +18,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::size_t region_count = 4;
-
 /// What a buffer is for; more than its region says.
 enum class Kind : std::uint8_t {
     parameter,
@@ -72,6 +70,7 @@ std::string region_title(const Totals& totals, Region region) {
 Kind kind_of(const Entry& entry, const Totals& totals) {
     switch (entry.region) {
         case Region::parameters:
+        case Region::best:
             return Kind::parameter;
         case Region::optimizer:
             return Kind::state;

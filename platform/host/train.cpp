@@ -184,7 +184,7 @@ class TrainingRun {
         console_.line("arena     " + arena_text(totals));
         if (resumed_ != 0) console_.line("resumed   after iteration " + grouped(resumed_));
         nlohmann::ordered_json regions;
-        for (std::size_t region = 0; region < 4; ++region)
+        for (std::size_t region = 0; region < region_count; ++region)
             regions[name(static_cast<Region>(region))] = totals.region_bytes[region];
         write_json({{"event", "plan"},
                     {"arena_bytes", totals.arena_bytes},
