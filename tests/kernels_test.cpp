@@ -954,6 +954,21 @@ TEST_CASE("double precision: the backward pass of act(u) W + b") {
     }
 }
 
+TEST_CASE("gelu: where the gate is shut or open the slope is 0 or 1, up to the largest float") {
+    for (const MapCase& f : backward_maps) {
+        if (std::string(f.name()) != "gelu_backward") continue;
+        on_every_set([&](const Set& set) {
+            std::vector<float> x, dx(24), dy(24, 1.0f);
+            for (const float magnitude : {40.0f, 1e10f, 1.8e19f, 1.9e19f, 3e30f, 3.4e38f})
+                for (int i = 0; i < 4; ++i) x.push_back(i % 2 == 0 ? magnitude : -magnitude);
+            f.bodies[set]({.operand = {dx.data(), dy.data(), x.data(), nullptr}, .stride = {24, 24, 24, 0}, .rows = 1,
+                           .columns = 24, .constants = slope_constants});
+            INFO("on ", std::string(set.name));
+            for (std::size_t i = 0; i < x.size(); ++i) CHECK(dx[i] == (x[i] > 0 ? 1.0f : 0.0f));
+        });
+    }
+}
+
 TEST_CASE("double precision: softmax and its slopes") {
     Source source(22);
     for (const std::size_t columns : {1u, 2u, 10u, 37u}) {
