@@ -3,4 +3,5 @@
 #pragma once
 
 #include <ferrite/format.hpp>
+#include <ferrite/search.hpp>
 #include <ferrite/trainer.hpp>
