@@ -294,7 +294,7 @@ TEST_CASE("command: bad options are refused in one line, before anything is writ
         {{"--validation", "0.001"},
          "--validation: found 0 of 65 training images, expected at least 1 for validation and 1 for "
          "training"},
-        {{"--validation", "0.999"},
+        {{"--validation", "0.99999994"},
          "--validation: found 65 of 65 training images, expected at least 1 for validation and 1 for "
          "training"},
         {{"--epochs", "0"}, "--epochs: found 0, expected " + whole},

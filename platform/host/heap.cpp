@@ -21,8 +21,12 @@
 namespace {
 
 std::atomic<std::uint64_t> allocations{0};
+thread_local std::uint64_t thread_allocations = 0;
 
-void count() noexcept { allocations.fetch_add(1, std::memory_order_relaxed); }
+void count() noexcept {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    ++thread_allocations;
+}
 
 bool power_of_two(std::size_t x) noexcept { return x != 0 && (x & (x - 1)) == 0; }
 
@@ -81,9 +85,11 @@ void free(void* memory) noexcept { __libc_free(memory); }
 std::optional<std::uint64_t> ferrite::host::heap_allocations() noexcept {
     return allocations.load(std::memory_order_relaxed);
 }
+std::optional<std::uint64_t> ferrite::host::thread_heap_allocations() noexcept { return thread_allocations; }
 
 #else
 
 std::optional<std::uint64_t> ferrite::host::heap_allocations() noexcept { return std::nullopt; }
+std::optional<std::uint64_t> ferrite::host::thread_heap_allocations() noexcept { return std::nullopt; }
 
 #endif

@@ -11,4 +11,7 @@ namespace ferrite::host {
 /// built on them (operator new, stdio, ...). Nothing under a sanitizer and with a C library other than glibc.
 [[nodiscard]] std::optional<std::uint64_t> heap_allocations() noexcept;
 
+/// Those of the calling thread.
+[[nodiscard]] std::optional<std::uint64_t> thread_heap_allocations() noexcept;
+
 }  // namespace ferrite::host

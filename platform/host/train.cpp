@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "heap.hpp"
 #include "output.hpp"
+#include "stop.hpp"
 
 namespace ferrite::host {
 namespace {
@@ -39,47 +39,6 @@ struct TrainOptions {
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
     return std::chrono::duration<double>(end - begin).count();
 }
-
-/// Signals that ask for an end are counted while one of these lives: the first ends the training after the
-/// step at hand, with all results; the second ends the command as soon as its files are cleaned up.
-class StopSignals {
-  public:
-    StopSignals() {
-        for (std::size_t i = 0; i < std::size(signals); ++i) {
-            struct sigaction action {};
-            action.sa_handler = [](int signal) {
-                last_ = signal;
-                count_ = count_ + 1;
-            };
-            ::sigaction(signals[i], &action, &before_[i]);
-            if (before_[i].sa_handler == SIG_IGN) ::sigaction(signals[i], &before_[i], nullptr);
-        }
-        // A reader that goes away shall be an error of the write, behind which temporary files are removed.
-        struct sigaction ignore {};
-        ignore.sa_handler = SIG_IGN;
-        ::sigaction(SIGPIPE, &ignore, &pipe_before_);
-    }
-    ~StopSignals() {
-        for (std::size_t i = 0; i < std::size(signals); ++i) ::sigaction(signals[i], &before_[i], nullptr);
-        ::sigaction(SIGPIPE, &pipe_before_, nullptr);
-    }
-    StopSignals(const StopSignals&) = delete;
-    StopSignals& operator=(const StopSignals&) = delete;
-
-    static bool any() noexcept { return count_ > 0; }
-    /// What a shell reports of a process that died of the signal.
-    static int exit_code() noexcept { return 128 + last_; }
-    static void leave_on_second() {
-        if (count_ > 1) throw CLI::RuntimeError(exit_code());
-    }
-
-  private:
-    static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    static inline volatile std::sig_atomic_t count_ = 0;
-    static inline volatile std::sig_atomic_t last_ = 0;
-    struct sigaction before_[std::size(signals)]{};
-    struct sigaction pipe_before_ {};
-};
 
 /// Means over samples, in evaluation mode.
 struct Score {
@@ -409,7 +368,7 @@ TrainingData::TrainingData(const DataOptions& data, const ModelOptions& model)
     const std::uint32_t used = data.limit == 0 ? available : data.limit;
     split_ = Permutation(used, Random(Seed{model.seed}, split_stream));
     if (data.validation) {
-        validation_ = static_cast<std::uint32_t>(std::lround(static_cast<double>(*data.validation) * used));
+        validation_ = validation_size(used, *data.validation).value();
         if (validation_ == 0 || validation_ == used) {
             throw Error("--validation",
                         std::to_string(validation_) + " of " + std::to_string(used) + " training images",
