@@ -75,7 +75,7 @@ std::uint64_t Setting::cost(const Dataset& data) const noexcept {
     const std::uint64_t looks = only_epochs.empty() ? epochs : only_epochs.size();
     const std::uint64_t probes = !epoch_tests ? 0 : only_test_epochs.empty() ? looks : only_test_epochs.size();
     // A step goes forward, and backward twice as long.
-    return std::uint64_t{updates(data)} * batch * (losses ? 4u : 3u) +
+    return std::uint64_t{updates(data)} * batch * (losses == Losses::after_update ? 4u : 3u) +
            looks * learned(data) + probes * (validation != 0 ? validation : tests) +
            (end_tests ? tests + std::min(learned(data), train_loss_images) : 0u);
 }
@@ -96,7 +96,7 @@ Student::Student(const Setting& setting, const Dataset& data)
       weight_decay_(setting.weight_decay) {
     for (const std::uint32_t epoch : setting.only_epochs) measured_[epoch] = true;
     for (const std::uint32_t epoch : setting.only_test_epochs) probing_[epoch] = true;
-    if (setting.losses) curves_.loss.resize(updates_);
+    if (setting.losses != Losses::none) curves_.loss.resize(updates_);
     curves_.train_accuracy.resize(setting.epochs);
     if (setting.epoch_tests) curves_.test_accuracy.resize(setting.epochs);
 }
@@ -131,13 +131,14 @@ bool Student::train(std::atomic<std::uint64_t>& done) noexcept {
             const std::uint64_t bits = draws.bits(position + b) >> 32;
             return learned_index(static_cast<std::uint32_t>(bits * learned_ >> 32));
         });
+        const auto penalty = [&] { return weight_decay_ > 0 ? session.penalty() : 0.0f; };
+        const bool after = setting_->losses == Losses::after_update;
+        if (setting_->losses == Losses::before_update) curves_.loss[i] = penalty();
         const float loss = session.step(batch_.inputs(), batch_.labels());
         curves_.diverged = curves_.diverged || !std::isfinite(loss);
-        done.fetch_add(std::uint64_t{setting_->batch} * (setting_->losses ? 4u : 3u),
-                       std::memory_order_relaxed);
-        if (setting_->losses)
-            curves_.loss[i] = session.evaluate(batch_.inputs(), batch_.labels()).loss +
-                              (weight_decay_ > 0 ? session.penalty() : 0.0f);
+        done.fetch_add(std::uint64_t{setting_->batch} * (after ? 4u : 3u), std::memory_order_relaxed);
+        if (setting_->losses == Losses::before_update) curves_.loss[i] += loss;
+        if (after) curves_.loss[i] = session.evaluate(batch_.inputs(), batch_.labels()).loss + penalty();
         if (setting_->epochs == 0 || i % per_epoch != 0) continue;
         const std::uint32_t epoch = i / per_epoch;
         float train_accuracy = std::numeric_limits<float>::quiet_NaN(), test_accuracy = train_accuracy;
@@ -195,7 +196,7 @@ std::vector<Setting> optimizer_comparison() {
                                           {"adagrad", AdaGrad{0.01f}},
                                           {"adam", Adam{0.001f}}})
         settings.push_back(
-            {.name = name, .optimizer = optimizer, .batch = 128, .iterations = 2000, .losses = true, .end_tests = true});
+            {.name = name, .optimizer = optimizer, .batch = 128, .iterations = 2000, .losses = Losses::after_update, .end_tests = true});
     return settings;
 }
 
@@ -208,7 +209,7 @@ std::vector<Setting> start_value_comparison() {
                             .initializer = initializer,
                             .batch = 128,
                             .iterations = 2000,
-                            .losses = true,
+                            .losses = Losses::after_update,
                             .end_tests = true});
     return settings;
 }
@@ -232,7 +233,7 @@ std::vector<Setting> batch_normalization() {
 
 std::vector<Setting> overfitting() {
     const Setting common{
-        .hidden_layers = 6, .samples = 300, .epochs = 301, .losses = true, .epoch_tests = true};
+        .hidden_layers = 6, .samples = 300, .epochs = 301, .losses = Losses::before_update, .epoch_tests = true};
     std::vector<Setting> settings(3, common);
     settings[0].name = "none (301 epochs)";
     settings[1].name = "weight decay 0.1";

@@ -18,6 +18,13 @@
 
 namespace ferrite::host {
 
+/// What a training writes down of each batch, the penalty included.
+enum class Losses : std::uint8_t {
+    none,
+    before_update,  ///< of the training step itself, dropout and batch statistics in it
+    after_update,   ///< of the same batch once more, as at inference
+};
+
 /// One training of the chapter: Dense layers of 100 units with ReLU between them, mini-batches drawn with
 /// replacement. "Epochs" are the chapter's: accuracy is measured after the updates 1, k + 1, 2k + 1, ... with
 /// k = samples / batch.
@@ -35,7 +42,7 @@ struct Setting {
     std::uint32_t validation = 0;  ///< so many of them, shuffled, are measured in place of the test data
     std::uint32_t epochs = 0;      ///< measurements of accuracy; 0: none
     std::uint32_t iterations = 0;  ///< where `epochs` does not say it
-    bool losses = false;           ///< after each update, of the same batch
+    Losses losses = Losses::none;
     bool epoch_tests = false;      ///< the epochs also measure the test data, or the validation part
     bool end_tests = false;        ///< loss and accuracy at the end, on the test data
     std::vector<std::uint32_t> only_epochs{};       ///< that measure; empty: all
@@ -51,7 +58,7 @@ struct Setting {
 
 /// What a training left behind. Where nothing was measured a curve is empty, a number NaN.
 struct Curves {
-    std::vector<float> loss;                           ///< by iteration, in nats, the penalty included
+    std::vector<float> loss;                           ///< by iteration, in nats
     std::vector<float> train_accuracy, test_accuracy;  ///< by epoch; NaN where an epoch was left out
     double train_loss = std::numeric_limits<double>::quiet_NaN();  ///< at the end, of 10000 images at most
     double test_loss = std::numeric_limits<double>::quiet_NaN();

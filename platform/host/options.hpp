@@ -148,5 +148,6 @@ void add_evaluate_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 void add_profile_command(CLI::App& app);
 void add_info_command(CLI::App& app);
+void add_lab_command(CLI::App& app);
 
 }  // namespace ferrite::host

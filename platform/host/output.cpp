@@ -13,7 +13,7 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
-#include <set>
+#include <map>
 #include <system_error>
 #include <utility>
 
@@ -42,9 +42,9 @@ void write_all(int descriptor, std::string_view bytes, std::string_view where) {
     }
 }
 
-/// Where the outputs of this process lie, or will.
-std::set<fs::path>& output_targets() {
-    static std::set<fs::path> targets;
+/// Where the outputs of this process lie, or will; true: it is complete.
+std::map<fs::path, bool>& output_targets() {
+    static std::map<fs::path, bool> targets;
     return targets;
 }
 
@@ -68,7 +68,7 @@ Line& Line::json(double value) noexcept {
     return *this;
 }
 
-OutputFile::OutputFile(std::string_view option, const std::string& path)
+OutputFile::OutputFile(std::string_view option, const std::string& path, bool again)
     : where_(std::string(option) + ' ' + path), target_(path) {
     if (path == "-") {
         where_ = "standard output";
@@ -97,7 +97,9 @@ OutputFile::OutputFile(std::string_view option, const std::string& path)
     if (!target_.has_filename()) throw unwritable(where_, ENOENT);
     // Two outputs that are one file would lose one of them.
     const fs::path key = fs::weakly_canonical(fs::absolute(target_, error), error);
-    if (!output_targets().insert(key).second) throw Error(where_, "the file of another output", "another file");
+    const auto [target, fresh] = output_targets().try_emplace(key, false);
+    if (!fresh && !(again && target->second)) throw Error(where_, "the file of another output", "another file");
+    target->second = false;
     key_ = key;
     // Two outputs of one process may stand in one directory.
     static int number = 0;
@@ -135,6 +137,7 @@ void OutputFile::commit() {
     if (temporary_.empty()) return;
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) throw unwritable(where_, errno);
     temporary_.clear();
+    output_targets()[key_] = true;
 }
 
 Console::Console(bool standard_output)

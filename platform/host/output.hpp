@@ -32,8 +32,9 @@ class Line {
 /// once.
 class OutputFile {
   public:
-    /// Throws Error, which begins with `option` and `path`, if the file cannot be written.
-    OutputFile(std::string_view option, const std::string& path);
+    /// Throws Error, which begins with `option` and `path`, if the file cannot be written, or is that of another output
+    /// of this process; with `again` it may be one that is complete.
+    OutputFile(std::string_view option, const std::string& path, bool again = false);
     ~OutputFile();
     OutputFile(const OutputFile&) = delete;
     OutputFile& operator=(const OutputFile&) = delete;

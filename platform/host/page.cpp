@@ -198,7 +198,7 @@ std::string html(const Page& page) {
 }
 
 void write_page(std::string_view option, const std::string& path, const Page& page) {
-    OutputFile file(option, path);
+    OutputFile file(option, path, true);
     file.write(html(page));
     file.commit();
 }

@@ -55,7 +55,7 @@ struct Page {
 /// The whole document. The same page gives the same bytes.
 [[nodiscard]] std::string html(const Page& page);
 
-/// Writes it to `path`, whole or not at all. Throws Error, which begins with `option` and `path`.
+/// Writes it to `path`, whole or not at all; over one that this process has written before. Throws Error, which begins with `option` and `path`.
 void write_page(std::string_view option, const std::string& path, const Page& page);
 
 }  // namespace ferrite::host

@@ -14,9 +14,9 @@
 namespace ferrite::host {
 
 struct Axis {
-    std::string label;                 ///< with the unit
+    std::string label{};               ///< with the unit
     bool logarithmic = false;          ///< points at or below 0 are gaps
-    std::optional<double> low, high;   ///< none: from the data
+    std::optional<double> low{}, high{};  ///< none: from the data
     std::vector<std::string> names{};  ///< the ticks 0, 1, 2 ... as words, for bars; linear axes only
 };
 

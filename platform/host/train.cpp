@@ -341,7 +341,7 @@ Dataset load_fitting(const std::string& directory, std::string_view where, std::
         load_dataset(directory.empty() ? default_dataset_directory() : std::filesystem::path(directory),
                      std::max(usual_classes, std::min(outputs, std::uint32_t{65536})));
     const Images& images = dataset.train.images;
-    if (inputs != images.image_size()) {
+    if (inputs != 0 && inputs != images.image_size()) {
         throw Error(where, std::to_string(inputs) + " inputs",
                     std::to_string(images.image_size()) + " (images of " + std::to_string(images.height) +
                         " x " + std::to_string(images.width) + " in " + dataset.name + ')');

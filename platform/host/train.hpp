@@ -20,7 +20,7 @@ struct DataOptions {
 /// --data; with `training` also --limit and --validation. `options` must live as long as `app`.
 void add_data_options(CLI::App& app, DataOptions& options, bool training = true);
 
-/// Reads the data set. Throws Error, with `where` as its beginning, if a network of this many inputs and
+/// Reads the data set. Throws Error, with `where` as its beginning, if a network of this many inputs (0: any number) and
 /// outputs does not fit it.
 [[nodiscard]] Dataset load_fitting(const std::string& directory, std::string_view where, std::uint32_t inputs,
                                    std::uint32_t outputs);
