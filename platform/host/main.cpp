@@ -59,6 +59,7 @@ int run(int argc, char** argv) {
     add_evaluate_command(app);
     add_plan_command(app);
     add_profile_command(app);
+    add_search_command(app);
     add_lab_command(app);
     add_info_command(app);
     try {

@@ -161,7 +161,7 @@ ProgramView compiled(const DynamicModel& model, const Recipe& recipe, const Aren
 
 }  // namespace
 
-void add_model_options(CLI::App& app, ModelOptions& options) {
+void add_model_options(CLI::App& app, ModelOptions& options, bool rates) {
     const auto text = [&](const char* name, const char* type, const char* help, std::string& value) {
         add_text(app, name, help, [&value](const std::string& given) { value = given; })
             ->type_name(type)
@@ -186,17 +186,19 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
          options.init);
     text("--optimizer", "NAME", "sgd, momentum, nesterov, adagrad, rmsprop, adam, adam_paper, adamw",
          options.optimizer);
-    number("--learning-rate", "(default: 0.001 for the Adam family, else 0.01)", options.learning_rate,
-           &not_negative, "a finite number of at least 0");
+    if (rates)
+        number("--learning-rate", "(default: 0.001 for the Adam family, else 0.01)", options.learning_rate,
+               &not_negative, "a finite number of at least 0");
     number("--momentum", "of momentum and nesterov (default: 0.9)", options.momentum, &in_unit,
            "a number of at least 0, below 1");
     app.add_flag("--batch-norm", options.batch_norm, "normalize batches between each dense layer and its activation");
     number("--dropout", "share of zeros behind each activation, in training", options.dropout, &in_unit,
            "a number of at least 0, below 1")
         ->default_str("0");
-    number("--weight-decay", "L2 penalty on weights; adamw: decoupled", options.weight_decay, &not_negative,
-           "a finite number of at least 0")
-        ->default_str("0");
+    if (rates)
+        number("--weight-decay", "L2 penalty on weights; adamw: decoupled", options.weight_decay, &not_negative,
+               "a finite number of at least 0")
+            ->default_str("0");
     text("--schedule", "NAME",
          "learning rate: constant, step:EVERY:FACTOR, cosine[:FLOOR]; then ,warmup:ITERATIONS",
          options.schedule);

@@ -28,8 +28,8 @@ struct ModelOptions {
     std::string optimizer = "adam";
     std::string schedule = "cosine";
     std::string update = "automatic";
-    std::optional<float> learning_rate;  ///< none: the optimizer's own
-    std::optional<float> momentum;       ///< likewise
+    std::optional<float> learning_rate{};  ///< none: the optimizer's own
+    std::optional<float> momentum{};       ///< likewise
     float weight_decay = 0;
     float clip_norm = 0;   ///< 0: no clipping
     float clip_value = 0;  ///< 0: no clipping
@@ -37,8 +37,9 @@ struct ModelOptions {
     std::uint64_t seed = 1;
 };
 
-/// --layers .. --seed, one for each member of ModelOptions. `options` must live as long as `app`.
-void add_model_options(CLI::App& app, ModelOptions& options);
+/// --layers .. --seed, one for each member of ModelOptions; without `rates` neither --learning-rate nor --weight-decay.
+/// `options` must live as long as `app`.
+void add_model_options(CLI::App& app, ModelOptions& options, bool rates = true);
 
 /// A model and a recipe that own all they refer to.
 struct BuiltModel {
@@ -148,6 +149,7 @@ void add_evaluate_command(CLI::App& app);
 void add_plan_command(CLI::App& app);
 void add_profile_command(CLI::App& app);
 void add_info_command(CLI::App& app);
+void add_search_command(CLI::App& app);
 void add_lab_command(CLI::App& app);
 
 }  // namespace ferrite::host

@@ -226,7 +226,6 @@ struct Tick {
 };
 
 std::string power_label(int exponent) {
-    if (exponent >= -2 && exponent <= 3) return number_text(std::pow(10.0, exponent));
     constexpr std::array digits{"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
     std::string result = exponent < 0 ? "10⁻" : "10";
     for (const char c : std::to_string(std::abs(exponent)))
@@ -245,9 +244,11 @@ std::vector<Tick> ticks_of(const Axis& axis, const Range& range, double wanted) 
     if (axis.logarithmic) {
         const int first = static_cast<int>(std::ceil(std::log10(range.low) - 1e-9));
         const int last = static_cast<int>(std::floor(std::log10(range.high) + 1e-9));
+        const bool plain = first >= -2 && last <= 3;
         const int every = std::max(1, static_cast<int>(std::ceil((last - first + 1) / wanted)));
         for (int e = first; e <= last; ++e)
-            if (e % every == 0) ticks.push_back({std::pow(10.0, e), power_label(e)});
+            if (e % every == 0)
+                ticks.push_back({std::pow(10.0, e), plain ? number_text(std::pow(10.0, e)) : power_label(e)});
         if (ticks.size() >= 2) return ticks;
         ticks.clear();
     }
@@ -270,6 +271,8 @@ struct Entry {
     std::string name;
     const Series* series;  ///< the first one of the name
     std::size_t look;
+    std::size_t row = 0;  ///< of the legend
+    double width = 0;
 };
 
 bool same(const std::vector<Chart>& charts, Axis Chart::*axis) {
@@ -392,15 +395,20 @@ class Sheet {
             title_y_ = y + 10;
             y += 30;
         }
-        double widest = 0;
-        for (const Entry& e : entries_) widest = std::max(widest, text_width(e.name, font_) + sample_ + 30);
         if (!entries_.empty()) {
-            const auto fitting = static_cast<std::size_t>(std::max(1.0, (width_ - 40) / widest));
-            const std::size_t legend_rows = (entries_.size() + fitting - 1) / fitting;
-            legend_columns_ = (entries_.size() + legend_rows - 1) / legend_rows;
-            legend_width_ = widest;
+            // Rows as full as they get, each in the middle.
+            double x = width_;
+            for (Entry& e : entries_) {
+                e.width = text_width(e.name, font_) + sample_ + 30;
+                if (x + e.width > width_ - 40) {
+                    legend_rows_.push_back(0);
+                    x = 0;
+                }
+                e.row = legend_rows_.size() - 1;
+                x = legend_rows_.back() += e.width;
+            }
             legend_y_ = y + line / 2;
-            y += line * static_cast<double>(legend_rows) + 6;
+            y += line * static_cast<double>(legend_rows_.size()) + 6;
         }
 
         const bool one_y_label = same_y_ && !figure_.charts.front().y.label.empty();
@@ -412,6 +420,10 @@ class Sheet {
             if (panel.y_labels)
                 for (const Tick& tick : panel.y_ticks)
                     need = std::max(need, text_width(tick.label, font_) + 22);
+            // The outermost labels of two neighbours each stand half in the gap between them.
+            if (panel.x_labels && i % columns_ != 0 && !panel.x_ticks.empty())
+                need = std::max(need, (text_width(panel.x_ticks.front().label, font_) +
+                                       text_width(panels_[i - 1].x_ticks.empty() ? "" : panels_[i - 1].x_ticks.back().label, font_)) / 2 + 8);
             if (!same_y_ && !panel.chart->y.label.empty()) need += line;
             margin[i % columns_] = std::max(margin[i % columns_], need);
         }
@@ -439,7 +451,7 @@ class Sheet {
                 }
                 x += plot_width_;
             }
-            y += plot_height_ + (x_labels ? line + 2 : 4) + (x_names ? line : 0) + 4;
+            y += plot_height_ + (x_labels ? line + 10 : 4) + (x_names ? line : 0) + 4;
         }
         panels_bottom_ = y;
         height_ = std::ceil(y + (one_x_label ? line : 0) + 6);
@@ -456,12 +468,13 @@ class Sheet {
         if (same_x_ && !panels_.empty())
             label((panels_.front().left + width_ - 22) / 2, panels_bottom_ + font_ / 2, font_,
                   figure_.charts.front().x.label, "center tc rgb '" + std::string(grey) + '\'');
-        const double start = middle - legend_width_ * static_cast<double>(legend_columns_) / 2 + 15;
+        double next = 0;
         for (std::size_t i = 0; i < entries_.size(); ++i) {
             const Series& series = *entries_[i].series;
-            const std::size_t look = entries_[i].look;
-            const double x = start + legend_width_ * static_cast<double>(i % legend_columns_);
-            const double y = legend_y_ + (font_ + 7) * static_cast<double>(i / legend_columns_);
+            const std::size_t look = entries_[i].look, row = entries_[i].row;
+            if (i == 0 || row != entries_[i - 1].row) next = middle - legend_rows_[row] / 2 + 15;
+            const double x = std::exchange(next, next + entries_[i].width);
+            const double y = legend_y_ + (font_ + 7) * static_cast<double>(row);
             if (!series.low.empty())
                 add("set object rectangle from " + at(x, y + 6) + " to " + at(x + sample_, y - 6) +
                     " fc rgb '" + colour(look) + "' fs transparent solid 0.18 noborder");
@@ -515,7 +528,7 @@ class Sheet {
         const double middle = panel.left + plot_width_ / 2;
         label(middle, panel.top - 11, font_ + (columns_ == 1 ? 1 : 0), chart.title, "center" + tone);
         if (!same_x_)
-            label(middle, panel.top + plot_height_ + 1.5 * font_ + 15, font_, chart.x.label,
+            label(middle, panel.top + plot_height_ + 1.5 * font_ + 23, font_, chart.x.label,
                   "center" + low_tone);
         if (!same_y_) {
             double widest = 0;
@@ -633,9 +646,10 @@ class Sheet {
     static constexpr double sample_ = 30;  ///< length of a line in the legend
 
     const Figure& figure_;
-    std::size_t columns_ = 1, rows_ = 1, legend_columns_ = 1, blocks_ = 0;
+    std::size_t columns_ = 1, rows_ = 1, blocks_ = 0;
     double font_ = 13, width_ = 760, height_ = 0, plot_width_ = 0, plot_height_ = 0;
-    double title_y_ = 0, legend_y_ = 0, legend_width_ = 0, panels_top_ = 0, panels_bottom_ = 0;
+    double title_y_ = 0, legend_y_ = 0, panels_top_ = 0, panels_bottom_ = 0;
+    std::vector<double> legend_rows_;  ///< the width of each
     bool same_x_ = false, same_y_ = false;
     std::vector<Entry> entries_;
     std::vector<Panel> panels_;

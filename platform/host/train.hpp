@@ -94,6 +94,11 @@ class TrainingBatches {
     [[nodiscard]] std::uint32_t per_epoch() const noexcept;
     /// The next batch.
     const Batch& next() noexcept;
+    /// Begins anew, with the orders of another seed.
+    void restart(Seed seed) noexcept {
+        seed_ = seed;
+        go_to(0);
+    }
     /// The next batch is the one behind `iteration` batches.
     void go_to(std::uint32_t iteration) noexcept;
     /// Of the batch at hand, from 1.
