@@ -143,10 +143,10 @@ std::vector<Run> runs_of(const Series& series, const Axis& x, const Axis& y) {
     return runs;
 }
 
-/// Of the points that follow one another within half a pixel across, the first, lowest, highest and last draw
-/// the same line as all of them.
+/// Of the points within two pixels across, which are the width of a line, the lowest and the highest draw nearly the
+/// same line as all of them.
 Run thinned(const Run& run, const Scale& scale) {
-    const auto column = [&](std::size_t i) { return std::floor(2 * scale.position(run[i].x)); };
+    const auto column = [&](std::size_t i) { return std::floor(scale.position(run[i].x) / 2); };
     Run result;
     for (std::size_t first = 0, stop = 0; first < run.size(); first = stop) {
         std::size_t lowest = first, highest = first;
@@ -156,8 +156,10 @@ Run thinned(const Run& run, const Scale& scale) {
             if (run[stop].y > run[highest].y) highest = stop;
             band.add(Range{run[stop].low, run[stop].high});
         }
-        for (const std::size_t i : std::set<std::size_t>{first, lowest, highest, stop - 1})
-            result.push_back({run[i].x, run[i].y, band.low, band.high});
+        std::set<std::size_t> kept{lowest, highest};
+        if (first == 0) kept.insert(first);
+        if (stop == run.size()) kept.insert(stop - 1);
+        for (const std::size_t i : kept) result.push_back({run[i].x, run[i].y, band.low, band.high});
     }
     return result;
 }
@@ -424,7 +426,7 @@ class Sheet {
             if (panel.x_labels && i % columns_ != 0 && !panel.x_ticks.empty())
                 need = std::max(need, (text_width(panel.x_ticks.front().label, font_) +
                                        text_width(panels_[i - 1].x_ticks.empty() ? "" : panels_[i - 1].x_ticks.back().label, font_)) / 2 + 8);
-            if (!same_y_ && !panel.chart->y.label.empty()) need += line;
+            if (!same_y_ && !panel.chart->y.label.empty()) need += line + 7;
             margin[i % columns_] = std::max(margin[i % columns_], need);
         }
         const double first = 4 + (one_y_label ? line : 0);
@@ -533,7 +535,7 @@ class Sheet {
         if (!same_y_) {
             double widest = 0;
             for (const Tick& tick : panel.y_ticks) widest = std::max(widest, text_width(tick.label, font_));
-            label(panel.left - widest - 12 - font_ / 2, panel.top + plot_height_ / 2, font_, chart.y.label,
+            label(panel.left - widest - 19 - font_ / 2, panel.top + plot_height_ / 2, font_, chart.y.label,
                   "center rotate by 90" + low_tone);
         }
 
