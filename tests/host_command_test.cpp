@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The `ferrite` command as a person meets it: the real binary, run on a small data set made here, and once on
+// The `ferrite` command: the real binary, run on a small data set made here, and once on
 // MNIST where FERRITE_SHARED names the directory that holds data/mnist (with FERRITE_REQUIRE_SHARED=1 its
 // absence is a failure).
 #include <doctest/doctest.h>
@@ -25,193 +25,11 @@
 
 #include "host/dataset.hpp"
 #include "host/heap.hpp"
+#include "workplace.hpp"
 
 namespace {
 
-namespace fs = std::filesystem;
-using Words = std::vector<std::string>;
-using nlohmann::json;
-
-constexpr std::uint32_t side = 4, training_images = 65, test_images = 30;
-
-std::string read_text(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void write_text(const fs::path& path, const std::string& text) {
-    std::ofstream file(path, std::ios::binary);
-    file << text;
-}
-
-std::string idx(std::uint32_t magic, const std::vector<std::uint32_t>& extents) {
-    std::string bytes;
-    const auto append = [&](std::uint32_t word) {
-        for (const int shift : {24, 16, 8, 0}) bytes += static_cast<char>(word >> shift & 0xff);
-    };
-    append(magic);
-    for (const std::uint32_t extent : extents) append(extent);
-    return bytes;
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-        text.replace(at, from.size(), to);
-    return text;
-}
-
-/// What a run left behind.
-struct Outcome {
-    int code = -1;  ///< exit code, or 128 + signal
-    std::string out, err;
-
-    [[nodiscard]] std::vector<json> events() const { return parse(out); }
-    static std::vector<json> parse(const std::string& text) {
-        std::vector<json> objects;
-        std::size_t begin = 0;
-        for (std::size_t end = 0; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
-            objects.push_back(json::parse(text.substr(begin, end - begin)));
-        CHECK(begin == text.size());
-        return objects;
-    }
-};
-
-/// A directory with a data set in data/ and an empty out/, gone at the end of the scope; and the command, run
-/// in it. Image i shows class i mod 10 as one white pixel on grey ones.
-class Workplace {
-  public:
-    Workplace() {
-        std::string name = (fs::temp_directory_path() / "ferrite-command-XXXXXX").string();
-        REQUIRE(mkdtemp(name.data()) != nullptr);
-        path_ = name;
-        fs::create_directories(data());
-        fs::create_directories(out());
-        write_part("train", training_images);
-        write_part("t10k", test_images);
-    }
-    ~Workplace() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    Workplace(const Workplace&) = delete;
-    Workplace& operator=(const Workplace&) = delete;
-
-    [[nodiscard]] fs::path data() const { return path_ / "data"; }
-    [[nodiscard]] fs::path out() const { return path_ / "out"; }
-    [[nodiscard]] fs::path data_file(const std::string& name) const { return data() / name; }
-
-    /// Starts the command; finish() waits for it. D and O at the start of a word stand for data() and out().
-    [[nodiscard]] pid_t start(const Words& words, const Words& environment = {}) const {
-        Words arguments{FERRITE_COMMAND_PATH};
-        for (const std::string& word : words) arguments.push_back(placed(word));
-        std::vector<char*> pointers;
-        for (std::string& argument : arguments) pointers.push_back(argument.data());
-        pointers.push_back(nullptr);
-        const fs::path out_file = path_ / "stdout", err_file = path_ / "stderr";
-        write_text(out_file, "");
-        const pid_t child = fork();
-        REQUIRE(child >= 0);
-        if (child == 0) {
-            const int flags = O_WRONLY | O_CREAT | O_TRUNC;
-            dup2(open(out_file.c_str(), flags, 0644), STDOUT_FILENO);
-            dup2(open(err_file.c_str(), flags, 0644), STDERR_FILENO);
-            unsetenv("FERRITE_ISA");
-            for (const std::string& variable : environment) putenv(const_cast<char*>(variable.c_str()));
-            execv(pointers[0], pointers.data());
-            _exit(127);
-        }
-        return child;
-    }
-    [[nodiscard]] Outcome finish(pid_t child) const {
-        int status = 0;
-        REQUIRE(waitpid(child, &status, 0) == child);
-        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        return {code, read_text(path_ / "stdout"), read_text(path_ / "stderr")};
-    }
-    [[nodiscard]] Outcome run(const Words& words, const Words& environment = {}) const {
-        return finish(start(words, environment));
-    }
-    [[nodiscard]] std::string output_so_far() const { return read_text(path_ / "stdout"); }
-
-    /// A good training on the data set here; `more` comes last and so has the last word.
-    [[nodiscard]] static Words training(const Words& more = {}) {
-        Words words{"train", "--data", "D", "--layers", "16,12,10", "--batch", "10", "--epochs", "2"};
-        words.insert(words.end(), more.begin(), more.end());
-        return words;
-    }
-
-    [[nodiscard]] std::set<std::string> files_in_out() const {
-        std::set<std::string> names;
-        for (const auto& entry : fs::directory_iterator(out()))
-            names.insert(entry.path().filename().string());
-        return names;
-    }
-
-    [[nodiscard]] std::string placed(const std::string& word) const {
-        if (word == "D" || word.starts_with("D/")) return data().string() + word.substr(1);
-        if (word == "O" || word.starts_with("O/")) return out().string() + word.substr(1);
-        return word;
-    }
-    /// The same, the other way round, anywhere in a message.
-    [[nodiscard]] std::string shortened(const std::string& text) const {
-        return replaced(replaced(text, data().string(), "D"), out().string(), "O");
-    }
-
-  private:
-    void write_part(const std::string& part, std::uint32_t count) const {
-        std::string images = idx(0x803, {count, side, side}), labels = idx(0x801, {count});
-        for (std::uint32_t i = 0; i < count; ++i) {
-            for (std::uint32_t p = 0; p < side * side; ++p)
-                images += static_cast<char>(p == i % 10 ? 255 : (i * 7 + p * 13) % 64);
-            labels += static_cast<char>(i % 10);
-        }
-        write_text(data_file(part + "-images-idx3-ubyte"), images);
-        write_text(data_file(part + "-labels-idx1-ubyte"), labels);
-    }
-
-    fs::path path_;
-};
-
-/// Exit code 2, nothing on standard output, one line on standard error.
-void check_refused(const Workplace& place, const Outcome& outcome, const std::string& line) {
-    CHECK(outcome.code == 2);
-    CHECK(outcome.out == "");
-    CHECK(place.shortened(outcome.err) == "ferrite: " + line + '\n');
-}
-
-struct Refusal {
-    Words more;
-    std::string line;
-};
-
-std::vector<std::string> supported_isas() {
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < ferrite::isa_count; ++i)
-        if (const auto isa = static_cast<ferrite::Isa>(i); ferrite::supported(isa))
-            names.emplace_back(name(isa));
-    return names;
-}
-
-json last_event(const Outcome& outcome) {
-    REQUIRE(outcome.code == 0);
-    const std::vector<json> events = outcome.events();
-    REQUIRE(!events.empty());
-    return events.back();
-}
-
-Words keys(const json& object) {
-    Words result;
-    for (const auto& [key, value] : object.items()) result.push_back(key);
-    return result;
-}
-
-void check_heap(const json& done) {
-    if (ferrite::host::heap_allocations()) {
-        CHECK(done.at("heap_allocations") == 0);
-    } else {
-        CHECK(done.at("heap_allocations").is_null());
-    }
-}
+using namespace ferrite::test;
 
 }  // namespace
 
@@ -300,6 +118,15 @@ TEST_CASE("command: bad options are refused in one line, before anything is writ
         {{"--epochs", "0"}, "--epochs: found 0, expected " + whole},
         {{"--epochs", "4294967295"},
          "--epochs: found 4294967295, expected at most 613566756 (2^32 iterations)"},
+        {{"--patience", "0", "--validation", "0.2"}, "--patience: found 0, expected " + whole},
+        {{"--patience", "2.5", "--validation", "0.2"}, "--patience: found 2.5, expected " + whole},
+        {{"--patience", "3"}, "--patience: found 3 without --validation, expected --validation beside it"},
+        {{"--patience", "3", "--validation", "0.2", "--resume", "O/x"},
+         "--patience: found 3 beside --resume, expected only one of them (a checkpoint holds neither the best epoch "
+         "nor the wait for a better one)"},
+        {{"--patience", "3", "--validation", "0.2", "--checkpoint", "O/x"},
+         "--patience: found 3 beside --checkpoint, expected only one of them (a checkpoint holds neither the best "
+         "epoch nor the wait for a better one)"},
         {{"--iterations", "0"}, "--iterations: found 0, expected " + whole},
         {{"--seed", "-1"}, "--seed: found -1, expected a whole number in 0..18446744073709551615"},
         {{"--data", "D/none"},
@@ -464,7 +291,7 @@ TEST_CASE("command: the events of a run") {
     for (int epoch = 1; epoch <= 2; ++epoch) {
         const json& event = events[static_cast<std::size_t>(epoch)];
         CHECK(keys(event) == Words{"epoch", "event", "iteration", "samples_per_second", "test_accuracy",
-                                   "train_accuracy", "train_loss", "validation_accuracy"});
+                                   "train_accuracy", "train_loss", "validation_accuracy", "validation_loss"});
         CHECK(event.at("event") == "epoch");
         CHECK(event.at("epoch") == epoch);
         CHECK(event.at("iteration") == 6 * epoch);
@@ -478,6 +305,7 @@ TEST_CASE("command: the events of a run") {
         check_hits("train_accuracy", 52);
         check_hits("validation_accuracy", 13);
         check_hits("test_accuracy", 30);
+        CHECK(event.at("validation_loss") > 0);
     }
     CHECK(events[2].at("train_loss") < events[1].at("train_loss"));
 
@@ -507,6 +335,7 @@ TEST_CASE("command: without --validation there is no such accuracy, and --iterat
     CHECK(events[2].at("epoch") == 2);
     CHECK(events[2].at("iteration") == 10);
     CHECK(events[1].at("validation_accuracy").is_null());
+    CHECK(events[1].at("validation_loss").is_null());
     check_heap(events[3]);
     CHECK(last_event(place.run(Workplace::training({"--json", "-", "--limit", "10", "--iterations", "1"})))
               .at("event") == "done");
@@ -602,6 +431,69 @@ TEST_CASE("command: what is saved is what was trained") {
     CHECK(table.code == 0);
     CHECK(table.out.find("class  samples  recall %  precision %\n") != std::string::npos);
     CHECK(table.out.find("label  as 0  as 1") != std::string::npos);
+}
+
+TEST_CASE("command: --patience ends the training and leaves the best epoch's network") {
+    const Workplace place;
+    const auto events_of = [&](const Words& more) {
+        Words words{"--json", "O/run.json", "--save", "O/run.weights", "--validation", "0.2", "--schedule", "constant"};
+        words.insert(words.end(), more.begin(), more.end());
+        const Outcome outcome = place.run(Workplace::training(words));
+        CHECK(outcome.code == 0);
+        CHECK(outcome.err == "");
+        return std::pair(Outcome::parse(read_text(place.out() / "run.json")), outcome.out);
+    };
+    const auto saved = [&] {
+        return last_event(place.run({"evaluate", "--weights", "O/run.weights", "--data", "D", "--json", "-"}));
+    };
+    const auto number = [](const json& event, const char* key) { return event.at(key).get<double>(); };
+    // A rate so large that the validation loss goes up and down.
+    const Words restless{"--optimizer", "adam", "--learning-rate", "0.2", "--epochs", "200", "--patience", "3"};
+    const auto [events, text] = events_of(restless);
+    const json& done = events.back();
+    const std::size_t epochs = events.size() - 2;
+    REQUIRE(epochs > 3);
+    REQUIRE(epochs < 200);
+    std::size_t best = 1;
+    for (std::size_t e = 2; e <= epochs; ++e) {
+        if (number(events[e], "validation_loss") < number(events[best], "validation_loss")) best = e;
+        CHECK(e - best <= 3);
+        CHECK((e - best == 3) == (e == epochs));
+    }
+    CHECK(done.at("best_epoch") == best);
+    CHECK(done.at("diverged") == false);
+    CHECK(done.at("test_accuracy") == events[best].at("test_accuracy"));
+    check_heap(done);
+    CHECK(saved().at("digest") == done.at("digest"));
+    CHECK(saved().at("test_accuracy") == done.at("test_accuracy"));
+    CHECK(text.find("\nstopped   after epoch " + std::to_string(epochs) +
+                    ": validation loss no lower for 3 epochs\n") != std::string::npos);
+    // The same as a training that ends there by itself.
+    Words until = restless;
+    until.resize(until.size() - 3);
+    until.push_back(std::to_string(best));
+    const json ended = events_of(until).first.back();
+    CHECK(ended.at("digest") == done.at("digest"));
+    CHECK(!ended.contains("best_epoch"));
+
+    // It diverges in an epoch behind the first one, which is restored.
+    const auto [broken, told] = events_of({"--optimizer", "sgd", "--learning-rate", "1e30", "--epochs", "50", "--patience",
+                                           "3", "--schedule", "constant,warmup:4294967295"});
+    CHECK(broken.size() < 50);
+    CHECK(broken.back().at("diverged") == true);
+    CHECK(told.find("\ndiverged  at iteration ") != std::string::npos);
+    CHECK(saved().at("digest") == broken.back().at("digest"));
+    // At once: the start values.
+    const auto [never, said] =
+        events_of({"--optimizer", "sgd", "--learning-rate", "1e30", "--epochs", "50", "--patience", "3"});
+    REQUIRE(never.size() == 2);
+    CHECK(never.back().at("diverged") == true);
+    CHECK(never.back().at("best_epoch") == 0);
+    CHECK(never.back().at("test_accuracy") == saved().at("test_accuracy"));
+    CHECK(saved().at("test_loss") < 10);
+    check_heap(never.back());
+    CHECK(said.find("\nbest      the start values") != std::string::npos);
+    CHECK(said.find("nan samples/s") == std::string::npos);
 }
 
 TEST_CASE("command: outputs do not get into each other's way") {

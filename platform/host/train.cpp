@@ -30,6 +30,7 @@ struct TrainOptions {
     DataOptions data;
     std::uint32_t epochs = 5;
     std::uint32_t iterations = 0;  ///< 0: as many as the epochs have
+    std::uint32_t patience = 0;    ///< epochs without a lower validation loss that end the run; 0: none do
     std::string json;
     std::string save;
     std::string checkpoint;
@@ -61,6 +62,12 @@ Score measure(TrainingSession& session, Batch& batch, const Samples& samples, st
     return {loss / count, static_cast<double>(correct) / count};
 }
 
+BuiltModel built_for(const TrainOptions& options, std::uint32_t iterations) {
+    BuiltModel built = build(options.model, iterations);
+    built.recipe.keep_best = options.patience != 0;
+    return built;
+}
+
 /// One training run from its options to its report.
 class TrainingRun {
   public:
@@ -69,10 +76,11 @@ class TrainingRun {
           data_(options.data, options.model),
           batches_(data_, options.model),
           total_(total_iterations()),
-          learner_(build(options.model, total_)),
+          learner_(built_for(options, total_)),
           measured_(std::min<std::uint32_t>(options.model.batch, 250),
                     data_.dataset().train.images.image_size()),
           console_(options.json != "-") {
+        if (options.patience != 0) stopping_.emplace(options.patience);
         if (!options.json.empty()) json_.emplace("--json", options.json);
         if (!options.save.empty()) save_.emplace("--save", options.save);
         if (!options.checkpoint.empty()) checkpoint_.emplace("--checkpoint", options.checkpoint);
@@ -167,12 +175,18 @@ class TrainingRun {
             const float loss = session.step(batch.inputs(), batch.labels());
             loss_sum_ += static_cast<double>(loss) * batch.rows();
             samples_ += batch.rows();
+            if (stopping_ && !std::isfinite(loss)) {
+                diverged_ = session.iteration();
+                count_epoch(seconds_between(epoch_begin_, Clock::now()));
+                break;
+            }
             stop = session.iteration() == total_ || StopSignals::any();
             if (stop || batches_.epoch_ends()) {
                 finish_epoch();
-                stop = stop || StopSignals::any();
+                stop = stop || stopped_after_ != 0 || StopSignals::any();
             }
         } while (!stop);
+        if (session.restore_best()) test_ = measure_test();
         end_ = Clock::now();
         if (allocations) allocations_ = heap_allocations().value() - *allocations;
     }
@@ -211,15 +225,21 @@ class TrainingRun {
         const double speed = static_cast<double>(samples_) / seconds;
         const auto training = [this](std::uint32_t i) { return data_.training_index(i); };
         const auto validation = [this](std::uint32_t i) { return data_.validation_index(i); };
-        const auto itself = [](std::uint32_t i) { return i; };
         const Dataset& dataset = data_.dataset();
         const double train_accuracy = measure(session, measured_, dataset.train,
                                               std::min(data_.training(), training_sample_limit), training)
                                           .accuracy;
         // The mean over no samples is not a number, which is null in JSON.
-        const double validation_accuracy =
-            measure(session, measured_, dataset.train, data_.validation(), validation).accuracy;
-        test_ = measure(session, measured_, dataset.test, dataset.test.images.count, itself);
+        const Score validated = measure(session, measured_, dataset.train, data_.validation(), validation);
+        test_ = measure_test();
+        if (stopping_) {
+            const EarlyStopping::Verdict verdict = stopping_->observe(static_cast<float>(validated.loss));
+            if (verdict == EarlyStopping::Verdict::improved) {
+                session.keep_best();
+                best_epoch_ = batches_.epoch();
+            }
+            if (verdict == EarlyStopping::Verdict::stop) stopped_after_ = batches_.epoch();
+        }
 
         if (json_) {
             Line line;
@@ -227,7 +247,8 @@ class TrainingRun {
                        session.iteration());
             line.print(",\"train_loss\":").json(train_loss);
             line.print(",\"train_accuracy\":").json(train_accuracy);
-            line.print(",\"validation_accuracy\":").json(validation_accuracy);
+            line.print(",\"validation_accuracy\":").json(validated.accuracy);
+            line.print(",\"validation_loss\":").json(validated.loss);
             line.print(",\"test_accuracy\":").json(test_.accuracy);
             line.print(",\"samples_per_second\":").json(speed);
             json_->write(line.print("}\n").view());
@@ -235,10 +256,19 @@ class TrainingRun {
         Line line;
         line.print("epoch %u/%u  iteration %u  loss %.4f  train %.2f %%", batches_.epoch(), epochs(),
                    session.iteration(), train_loss, 100 * train_accuracy);
-        if (data_.validation() != 0) line.print("  validation %.2f %%", 100 * validation_accuracy);
+        if (data_.validation() != 0) line.print("  validation %.2f %%", 100 * validated.accuracy);
         line.print("  test %.2f %%  %.0f samples/s", 100 * test_.accuracy, speed);
         console_.line(line.view());
+        count_epoch(seconds);
+    }
 
+    Score measure_test() {
+        const Samples& test = data_.dataset().test;
+        return measure(learner_.session(), measured_, test, test.images.count, [](std::uint32_t i) { return i; });
+    }
+
+    /// What was trained so far took `seconds`; the next epoch begins.
+    void count_epoch(double seconds) {
         trained_samples_ += samples_;
         training_seconds_ += seconds;
         samples_ = 0;
@@ -255,6 +285,10 @@ class TrainingRun {
             {"event", "done"},           {"test_accuracy", test_.accuracy}, {"seconds", seconds},
             {"isa", name(active_isa())}, {"heap_allocations", nullptr},     {"digest", hash.view()}};
         if (allocations_) done["heap_allocations"] = *allocations_;
+        if (stopping_) {
+            done["best_epoch"] = best_epoch_;
+            done["diverged"] = diverged_ != 0;
+        }
         if (StopSignals::any()) done["interrupted"] = true;
         write_json(done);
         const DynamicModel model = learner_.built().model();
@@ -278,6 +312,20 @@ class TrainingRun {
             console_.line("interrupted after iteration " + grouped(session.iteration()) + " of " +
                           grouped(total_));
         Line line;
+        if (diverged_ != 0)
+            console_.line("diverged  at iteration " + grouped(diverged_) + ": the loss is not finite");
+        if (stopped_after_ != 0)
+            console_.line("stopped   after epoch " + std::to_string(stopped_after_) + ": validation loss no lower for " +
+                          std::to_string(options_.patience) + (options_.patience == 1 ? " epoch" : " epochs"));
+        if (stopping_) {
+            if (best_epoch_ == 0)
+                line.print("best      the start values: no epoch has a finite validation loss");
+            else
+                line.print("best      epoch %u, validation loss %.4f, restored", best_epoch_,
+                           static_cast<double>(stopping_->best()));
+            console_.line(line.view());
+            line.clear();
+        }
         line.print("result    test accuracy %.2f %%, test loss %.4f", 100 * test_.accuracy, test_.loss);
         console_.line(line.view());
         console_.line("heap      " +
@@ -309,6 +357,10 @@ class TrainingRun {
     double training_seconds_ = 0;  ///< without evaluation
     double shown_accuracy_ = -1;   ///< negative: none yet
     Score test_;
+    std::optional<EarlyStopping> stopping_;
+    std::uint32_t best_epoch_ = 0;     ///< 0: the start values
+    std::uint32_t stopped_after_ = 0;  ///< the epoch at which patience ended; 0: it did not
+    std::uint32_t diverged_ = 0;       ///< the iteration whose loss was not finite; 0: none
     std::optional<std::uint64_t> allocations_;
 };
 
@@ -431,6 +483,10 @@ void add_train_command(CLI::App& app) {
     count("--epochs", "times that every training image is learned from", options->epochs)
         ->default_str(std::to_string(options->epochs));
     count("--iterations", "stop after N steps, whatever --epochs says", options->iterations);
+    count("--patience",
+          "stop once N epochs in a row have found no lower validation loss, or when the loss is not finite; "
+          "the best epoch's network is the result (needs --validation)",
+          options->patience);
     const auto file = [&](const char* name, const char* help, std::string& value) {
         add_text(*command, name, help, [name, &value](const std::string& given) {
             if (given.empty()) throw Error(name, "nothing", "a file");
@@ -450,6 +506,15 @@ void add_train_command(CLI::App& app) {
         }
         if (!options->save.empty() && options->save == options->checkpoint)
             throw Error("--checkpoint", options->checkpoint + " (also the file of --save)", "another file");
+        if (options->patience != 0) {
+            const std::string given = std::to_string(options->patience);
+            if (!options->data.validation)
+                throw Error("--patience", given + " without --validation", "--validation beside it");
+            for (const auto& [name, path] : {std::pair("--resume", &options->resume), {"--checkpoint", &options->checkpoint}})
+                if (!path->empty())
+                    throw Error("--patience", given + " beside " + name,
+                                "only one of them (a checkpoint holds neither the best epoch nor the wait for a better one)");
+        }
         const StopSignals signals;
         TrainingRun(*options).run();
         if (StopSignals::any()) throw CLI::RuntimeError(StopSignals::exit_code());
