@@ -476,11 +476,17 @@ TEST_CASE("command: --patience ends the training and leaves the best epoch's net
     CHECK(ended.at("digest") == done.at("digest"));
     CHECK(!ended.contains("best_epoch"));
 
-    // It diverges in an epoch behind the first one, which is restored.
-    const auto [broken, told] = events_of({"--optimizer", "sgd", "--learning-rate", "1e30", "--epochs", "50", "--patience",
-                                           "3", "--schedule", "constant,warmup:4294967295"});
-    CHECK(broken.size() < 50);
+    // Each step multiplies the weights by 1 - 0.1 x 30 = -2: they overflow some epochs behind the best one.
+    const auto [broken, told] = events_of({"--optimizer", "sgd", "--learning-rate", "0.1", "--weight-decay", "30",
+                                           "--epochs", "100", "--patience", "90"});
+    REQUIRE(broken.size() > 3);
+    CHECK(broken.size() < 90);
     CHECK(broken.back().at("diverged") == true);
+    const std::size_t kept = broken.back().at("best_epoch");
+    REQUIRE(kept >= 1);
+    CHECK(kept < broken.size() - 2);
+    CHECK(broken.back().at("test_accuracy") == broken[kept].at("test_accuracy"));
+    CHECK(saved().at("test_accuracy") == broken[kept].at("test_accuracy"));
     CHECK(told.find("\ndiverged  at iteration ") != std::string::npos);
     CHECK(saved().at("digest") == broken.back().at("digest"));
     // At once: the start values.

@@ -5,7 +5,8 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <cstring>
+#include <cstdio>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -88,10 +89,49 @@ class Counted {
     std::optional<std::uint64_t> before_ = thread_heap_allocations();
 };
 
-/// The memory in which one job trains.
+/// What `ferrite train` is told to train the same network, with all images, by these rates.
+std::string train_command(const SearchOptions& options, const Trial& trial) {
+    const ModelOptions& model = options.model;
+    const ModelOptions usual;
+    std::string text = "ferrite train";
+    const auto add = [&](const char* name, const std::string& value) { text += std::string(" --") + name + ' ' + value; };
+    const auto number = [](float value) {
+        char digits[32];
+        return std::string(digits, std::to_chars(digits, std::end(digits), value).ptr);
+    };
+    if (!options.data.directory.empty()) {
+        std::string quoted;
+        for (const char c : options.data.directory) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+        add("data", '\'' + quoted + '\'');
+    }
+    add("layers", layers_text(model.layers, ','));
+    if (model.activation != usual.activation) add("activation", model.activation);
+    if (model.init != usual.init) add("init", model.init);
+    if (model.batch_norm) text += " --batch-norm";
+    if (model.dropout > 0) add("dropout", number(model.dropout));
+    add("optimizer", model.optimizer);
+    if (model.momentum) add("momentum", number(*model.momentum));
+    add("schedule", model.schedule);
+    if (model.clip_norm > 0) add("clip-norm", number(model.clip_norm));
+    if (model.clip_value > 0) add("clip-value", number(model.clip_value));
+    add("batch", std::to_string(model.batch));
+    add("epochs", std::to_string(trial.epochs));
+    add("learning-rate", number(trial.values[0]));
+    add("weight-decay", number(trial.values[1]));
+    return text;
+}
+
+/// The memory in which one job trains. A schedule spans a trial that is not given up, so that the early rungs train the
+/// beginning of it.
 struct Job {
-    Job(const TrainingData& data, const ModelOptions& model)
-        : batches(data, model), learner(build(model)), probe(model.batch, data.dataset().train.images.image_size()) {}
+    Job(const TrainingData& data, const ModelOptions& model, std::uint32_t epochs)
+        : batches(data, model), learner(build(model, iterations(epochs))), probe(model.batch, data.dataset().train.images.image_size()) {}
+    [[nodiscard]] std::uint32_t iterations(std::uint32_t epochs) const {
+        const std::uint32_t most = 0xFFFFFFFF / batches.per_epoch();
+        if (epochs > most)
+            throw Error("--epochs", std::to_string(epochs), "at most " + std::to_string(most) + " (2^32 iterations)");
+        return epochs * batches.per_epoch();
+    }
     TrainingBatches batches;
     Learner learner;
     Batch probe;
@@ -106,8 +146,8 @@ class SearchRun {
           best_(std::max(options.keep, options.plan.rounds > 1 ? options.plan.parents : 1)),
           console_(options.json != "-") {
         if (!options.json.empty()) json_.emplace("--json", options.json);
-        for (std::uint32_t j = 0; j < options.jobs; ++j)
-            jobs_.push_back(std::make_unique<Job>(data_, options.model));
+        for (std::uint32_t j = std::min(options.jobs, options.plan.trials); j > 0; --j)
+            jobs_.push_back(std::make_unique<Job>(data_, options.model, options.plan.epochs));
         search_ = Search::start(options.plan, options.ranges, Random(Seed{options.model.seed}, trial_stream), trials_, best_)
                       .value();
     }
@@ -117,7 +157,7 @@ class SearchRun {
         if (StopSignals::any()) throw CLI::RuntimeError(StopSignals::exit_code());
         begin_ = next_refresh_ = next_line_ = Clock::now();
         run_search(
-            search_, options_.jobs,
+            search_, static_cast<unsigned>(jobs_.size()),
             [this](unsigned job, const Trial& trial) {
                 const Counted counted(allocations_);
                 return train(*jobs_[job], trial);
@@ -159,14 +199,16 @@ class SearchRun {
         return static_cast<float>(correct) / static_cast<float>(data_.validation());
     }
 
-    /// One at a time, as the trials end. Allocates nothing.
+    /// One at a time, as the trials end: with several jobs the order varies, and nothing else. Allocates nothing.
     void report(const Trial& trial) {
         ++reported_;
         epochs_ += trial.epochs;
         if (json_) {
             Line line;
-            line.print("{\"event\":\"trial\",\"trial\":%u,\"round\":%u,\"epochs\":%u", trial.index,
-                       trial.index / options_.plan.trials + 1, trial.epochs);
+            std::uint32_t rung = 0;
+            while (options_.plan.rung_epochs(rung) != trial.epochs) ++rung;
+            line.print("{\"event\":\"trial\",\"trial\":%u,\"round\":%u,\"rung\":%u,\"epochs\":%u", trial.index,
+                       trial.index / options_.plan.trials + 1, rung + 1, trial.epochs);
             for (std::size_t d = 0; d < dimensions; ++d)
                 line.print(",\"%s\":", names[d]).json(wide(trial.values[d]));
             line.print(",\"validation_accuracy\":").json(wide(trial.score));
@@ -234,7 +276,8 @@ class SearchRun {
         }
         console_.line("plan      " + text + "; " + grouped(plan.total_epochs()) + " epochs in all");
         console_.line("ranges    learning rate " + text_of(options_.ranges[0]) + ", weight decay " + text_of(options_.ranges[1]));
-        console_.line("memory    " + std::to_string(options_.jobs) + (options_.jobs == 1 ? " model of " : " models of ") +
+        const std::size_t jobs = jobs_.size();
+        console_.line("memory    " + std::to_string(jobs) + (jobs == 1 ? " model of " : " models of ") +
                       grouped(totals.arena_bytes) + " bytes, for all trials");
         if (!json_) return;
         json_->write(nlohmann::ordered_json{{"event", "plan"},
@@ -245,8 +288,9 @@ class SearchRun {
                                             {"total_epochs", plan.total_epochs()},
                                             {"training", data_.training()},
                                             {"validation", data_.validation()},
-                                            {"jobs", options_.jobs},
-                                            {"arena_bytes", totals.arena_bytes}}
+                                            {"jobs", jobs},
+                                            {"arena_bytes", totals.arena_bytes},
+                                            {"total_arena_bytes", jobs * totals.arena_bytes}}
                          .dump() +
                      '\n');
         write_round();
@@ -292,10 +336,9 @@ class SearchRun {
         if (!found.empty()) console_.line(table.text());
         if (!found.empty() && !found[0].failed()) {
             Line line;
-            line.print("best      validation accuracy %.2f %%: ferrite train --layers %s --optimizer %s --learning-rate %.4g --weight-decay %.4g",
-                       100 * wide(found[0].score), layers_text(options_.model.layers, ',').c_str(),
-                       options_.model.optimizer.c_str(), wide(found[0].values[0]), wide(found[0].values[1]));
+            line.print("best      validation accuracy %.2f %%, to be trained with", 100 * wide(found[0].score));
             console_.line(line.view());
+            console_.line("          " + train_command(options_, found[0]));
         }
         console_.line("heap      " + (thread_heap_allocations() ? grouped(allocations_) + " allocations" : "not counted") +
                       " from the first step of the first trial to the last");
