@@ -143,24 +143,46 @@ std::vector<Run> runs_of(const Series& series, const Axis& x, const Axis& y) {
     return runs;
 }
 
-/// Of the points within two pixels across, which are the width of a line, the lowest and the highest draw nearly the
-/// same line as all of them.
-Run thinned(const Run& run, const Scale& scale) {
-    const auto column = [&](std::size_t i) { return std::floor(scale.position(run[i].x) / 2); };
-    Run result;
+/// Calls `use(first, stop)` for the points that follow one another within a column of 1.5 pixels.
+template <typename Use>
+void for_columns(const Run& run, const Scale& scale, Use use) {
+    const auto column = [&](std::size_t i) { return std::floor(scale.position(run[i].x) / 1.5); };
     for (std::size_t first = 0, stop = 0; first < run.size(); first = stop) {
-        std::size_t lowest = first, highest = first;
-        Range band;
-        for (stop = first; stop < run.size() && column(stop) == column(first); ++stop) {
-            if (run[stop].y < run[lowest].y) lowest = stop;
-            if (run[stop].y > run[highest].y) highest = stop;
-            band.add(Range{run[stop].low, run[stop].high});
-        }
-        std::set<std::size_t> kept{lowest, highest};
+        for (stop = first; stop < run.size() && column(stop) == column(first);) ++stop;
+        use(first, stop);
+    }
+}
+
+/// The lowest and the highest point of a column, which is as wide as a line, draw the same line as all of
+/// them. The ends stay where they are.
+Run thinned(const Run& run, const Scale& scale) {
+    Run result;
+    for_columns(run, scale, [&](std::size_t first, std::size_t stop) {
+        std::set<std::size_t> kept;
+        const auto lower = [&](const Point& a, const Point& b) { return a.y < b.y; };
+        const auto begin = run.begin() + static_cast<std::ptrdiff_t>(first),
+                   end = run.begin() + static_cast<std::ptrdiff_t>(stop);
+        kept.insert(static_cast<std::size_t>(std::min_element(begin, end, lower) - run.begin()));
+        kept.insert(static_cast<std::size_t>(std::max_element(begin, end, lower) - run.begin()));
         if (first == 0) kept.insert(first);
         if (stop == run.size()) kept.insert(stop - 1);
-        for (const std::size_t i : kept) result.push_back({run[i].x, run[i].y, band.low, band.high});
-    }
+        for (const std::size_t i : kept) result.push_back(run[i]);
+    });
+    return result;
+}
+
+/// A band that holds those of all points.
+Run thinned_band(const Run& run, const Scale& scale) {
+    Run result;
+    for_columns(run, scale, [&](std::size_t first, std::size_t stop) {
+        Point p = run[stop == run.size() ? stop - 1 : first];
+        for (std::size_t i = first; i < stop; ++i) {
+            p.low = std::min(p.low, run[i].low);
+            p.high = std::max(p.high, run[i].high);
+        }
+        if (stop == run.size() && first == 0 && stop > 1) result.push_back({run[0].x, p.y, p.low, p.high});
+        result.push_back(p);
+    });
     return result;
 }
 
@@ -201,14 +223,21 @@ Range limits(const Axis& axis, Range data, bool rounded) {
     if (data.empty()) data = log ? Range{0.1, 1} : Range{0, 1};
     if (low) data.low = *low;
     if (high) data.high = *high;
-    if (!(data.low < data.high)) {
-        // One value, or limits on the wrong side of the data.
+    const double magnitude = std::max(std::abs(data.low), std::abs(data.high));
+    if (!(data.high - data.low > 1e-9 * magnitude)) {
+        // One value, values that ticks cannot tell apart, or limits on the wrong side of the data.
         const double middle = low ? *low : high ? *high : data.low;
         const double around = middle == 0 ? 1 : std::abs(middle) / 2;
         data.low = low ? *low : log ? middle / 2 : middle - around;
-        data.high = high && *high > data.low ? *high : log ? middle * 2 : middle + around;
+        data.high = high && *high - data.low > 1e-9 * magnitude ? *high : log ? middle * 2 : middle + around;
     }
-    if (!rounded) return data;
+    if (!rounded) {
+        // 1999 of 2000 iterations: the axis ends at a tick.
+        const double step = tick_distance(data.high - data.low, 6),
+                     end = step * std::ceil(data.high / step - 1e-9);
+        if (!high && !log && end - data.high < 0.02 * (data.high - data.low)) data.high = end;
+        return data;
+    }
     if (log) {
         if (data.high / data.low > 5) {
             if (!low) data.low = std::pow(10.0, std::floor(std::log10(data.low) + 1e-9));
@@ -273,8 +302,7 @@ struct Entry {
     std::string name;
     const Series* series;  ///< the first one of the name
     std::size_t look;
-    std::size_t row = 0;  ///< of the legend
-    double width = 0;
+    double x = 0, y = 0;  ///< of the left end in the legend, in pixels
 };
 
 bool same(const std::vector<Chart>& charts, Axis Chart::*axis) {
@@ -381,13 +409,42 @@ class Sheet {
             panel.x = {limits(chart.x, same_x_ ? all_x : xs[i], any_markers && chart.x.names.empty()),
                        chart.x.logarithmic};
             panel.y = {limits(chart.y, same_y_ ? all_y : ys[i], true), chart.y.logarithmic, plot_height_};
-            panel.y_ticks = ticks_of(chart.y, panel.y.range, std::max(3.0, plot_height_ / 45));
-            panel.x_ticks =
-                ticks_of(chart.x, panel.x.range, std::max(3.0, width_ / static_cast<double>(columns_) / 90));
+            panel.y_ticks = ticks_of(chart.y, panel.y.range, std::max(4.0, plot_height_ / 45));
+            panel.x_ticks = fitting_ticks(chart.x, panel.x.range);
             panel.x_labels = !same_x_ || i + columns_ >= figure_.charts.size();
             panel.y_labels = !same_y_ || i % columns_ == 0;
             panels_.push_back(std::move(panel));
         }
+    }
+
+    /// As many as have room beside one another.
+    [[nodiscard]] std::vector<Tick> fitting_ticks(const Axis& axis, const Range& range) const {
+        const double room = width_ / static_cast<double>(columns_) - 60;
+        for (double wanted = std::max(4.0, room / 80);; --wanted) {
+            std::vector<Tick> ticks = ticks_of(axis, range, wanted);
+            if (wanted <= 2 || static_cast<double>(ticks.size()) * (widest_label(ticks) + 6) <= room)
+                return ticks;
+        }
+    }
+
+    [[nodiscard]] double widest_label(const std::vector<Tick>& ticks) const {
+        double widest = 0;
+        for (const Tick& tick : ticks) widest = std::max(widest, text_width(tick.label, font_));
+        return widest;
+    }
+
+    /// How far the labels of the x axis reach beyond its ends.
+    [[nodiscard]] std::pair<double, double> overhang(const Panel& panel) const {
+        std::pair<double, double> result{0, 0};
+        if (!panel.x_labels) return result;
+        const double pixels = width_ / static_cast<double>(columns_) - 40;
+        for (const Tick& tick : panel.x_ticks) {
+            const double half = text_width(tick.label, font_) / 2,
+                         place = panel.x.position(tick.at) / panel.x.pixels * pixels;
+            result.first = std::max(result.first, half - place);
+            result.second = std::max(result.second, half - (pixels - place));
+        }
+        return result;
     }
 
     void place() {
@@ -397,46 +454,49 @@ class Sheet {
             title_y_ = y + 10;
             y += 30;
         }
+        // In one row each entry is as wide as it needs; in several they stand in columns.
+        double widest = 0, sum = 0;
+        const auto width = [&](const Entry& e) { return text_width(e.name, font_) + sample_ + 30; };
+        for (const Entry& e : entries_) {
+            widest = std::max(widest, width(e));
+            sum += width(e);
+        }
         if (!entries_.empty()) {
-            // Rows as full as they get, each in the middle.
-            double x = width_;
-            for (Entry& e : entries_) {
-                e.width = text_width(e.name, font_) + sample_ + 30;
-                if (x + e.width > width_ - 40) {
-                    legend_rows_.push_back(0);
-                    x = 0;
-                }
-                e.row = legend_rows_.size() - 1;
-                x = legend_rows_.back() += e.width;
+            const auto fitting = static_cast<std::size_t>(std::max(1.0, (width_ - 40) / widest));
+            const bool one_row = sum <= width_ - 40;
+            const std::size_t rows = one_row ? 1 : (entries_.size() + fitting - 1) / fitting;
+            const std::size_t columns = (entries_.size() + rows - 1) / rows;
+            const double all = one_row ? sum : widest * static_cast<double>(columns);
+            double x = (width_ - all) / 2 + 15;
+            for (std::size_t i = 0; i < entries_.size(); ++i) {
+                entries_[i].y = y + line / 2 + line * static_cast<double>(i / columns);
+                entries_[i].x = one_row ? x : x + widest * static_cast<double>(i % columns);
+                if (one_row) x += width(entries_[i]);
             }
-            legend_y_ = y + line / 2;
-            y += line * static_cast<double>(legend_rows_.size()) + 6;
+            y += line * static_cast<double>(rows) + 6;
         }
 
         const bool one_y_label = same_y_ && !figure_.charts.front().y.label.empty();
         const bool one_x_label = same_x_ && !figure_.charts.front().x.label.empty();
         std::vector<double> margin(columns_, 0);
+        std::vector<double> behind(columns_ + 1, 0);  // what labels of the column before need
+        for (std::size_t i = 0; i < panels_.size(); ++i)
+            behind[i % columns_ + 1] = std::max(behind[i % columns_ + 1], overhang(panels_[i]).second);
         for (std::size_t i = 0; i < panels_.size(); ++i) {
             const Panel& panel = panels_[i];
-            double need = 14;
-            if (panel.y_labels)
-                for (const Tick& tick : panel.y_ticks)
-                    need = std::max(need, text_width(tick.label, font_) + 22);
-            // The outermost labels of two neighbours each stand half in the gap between them.
-            if (panel.x_labels && i % columns_ != 0 && !panel.x_ticks.empty())
-                need = std::max(need, (text_width(panel.x_ticks.front().label, font_) +
-                                       text_width(panels_[i - 1].x_ticks.empty() ? "" : panels_[i - 1].x_ticks.back().label, font_)) / 2 + 8);
-            if (!same_y_ && !panel.chart->y.label.empty()) need += line + 7;
+            double need = std::max(14.0, overhang(panel).first + behind[i % columns_] + 6);
+            if (panel.y_labels) need = std::max(need, widest_label(panel.y_ticks) + 22);
+            if (!same_y_ && !panel.chart->y.label.empty()) need += line;
             margin[i % columns_] = std::max(margin[i % columns_], need);
         }
         const double first = 4 + (one_y_label ? line : 0);
-        double free = width_ - first - 22;
+        right_ = std::max(18.0, behind[columns_] + 6);
+        double free = width_ - first - right_;
         for (const double m : margin) free -= m;
         plot_width_ = std::max(40.0, free / static_cast<double>(columns_));
 
         const bool titles = std::any_of(figure_.charts.begin(), figure_.charts.end(),
                                         [](const Chart& chart) { return !chart.title.empty(); });
-        panels_top_ = y;
         for (std::size_t r = 0; r < rows_; ++r) {
             bool x_labels = false, x_names = false;
             double x = first;
@@ -453,7 +513,7 @@ class Sheet {
                 }
                 x += plot_width_;
             }
-            y += plot_height_ + (x_labels ? line + 10 : 4) + (x_names ? line : 0) + 4;
+            y += plot_height_ + (x_labels ? line + 2 : 4) + (x_names ? line : 0) + 6;
         }
         panels_bottom_ = y;
         height_ = std::ceil(y + (one_x_label ? line : 0) + 6);
@@ -468,15 +528,12 @@ class Sheet {
             label(12, (panels_.front().top + panels_.back().top + plot_height_) / 2, font_,
                   figure_.charts.front().y.label, "center rotate by 90 tc rgb '" + std::string(grey) + '\'');
         if (same_x_ && !panels_.empty())
-            label((panels_.front().left + width_ - 22) / 2, panels_bottom_ + font_ / 2, font_,
+            label((panels_.front().left + width_ - right_) / 2, panels_bottom_ + font_ / 2, font_,
                   figure_.charts.front().x.label, "center tc rgb '" + std::string(grey) + '\'');
-        double next = 0;
-        for (std::size_t i = 0; i < entries_.size(); ++i) {
-            const Series& series = *entries_[i].series;
-            const std::size_t look = entries_[i].look, row = entries_[i].row;
-            if (i == 0 || row != entries_[i - 1].row) next = middle - legend_rows_[row] / 2 + 15;
-            const double x = std::exchange(next, next + entries_[i].width);
-            const double y = legend_y_ + (font_ + 7) * static_cast<double>(row);
+        for (const Entry& entry : entries_) {
+            const Series& series = *entry.series;
+            const std::size_t look = entry.look;
+            const double x = entry.x, y = entry.y;
             if (!series.low.empty())
                 add("set object rectangle from " + at(x, y + 6) + " to " + at(x + sample_, y - 6) +
                     " fc rgb '" + colour(look) + "' fs transparent solid 0.18 noborder");
@@ -489,7 +546,7 @@ class Sheet {
                     line_look(series, look));
             if (has_markers(series.style))
                 add("set label '' at " + at(x + sample_ / 2, y) + " point " + marker_look(look));
-            label(x + sample_ + 6, y, font_, entries_[i].name, "left tc rgb '" + std::string(ink) + '\'');
+            label(x + sample_ + 6, y, font_, entry.name, "left tc rgb '" + std::string(ink) + '\'');
         }
         if (!panels_.empty()) return;
         add("set xrange [0:1]\nset yrange [0:1]\nunset tics\nunset border\nplot NaN");
@@ -513,8 +570,9 @@ class Sheet {
                     if (factor * decade > scale.range.low && factor * decade < scale.range.high)
                         list += ", '' " + exact(factor * decade) + " 1";
         }
-        add("set " + letter + "tics (" + list + ") nomirror out scale 0.5,0.3 font 'sans-serif," +
-            number(font_) + "' tc rgb '" + grey + '\'');
+        add("set " + letter + "tics (" + list + ") nomirror out scale 0.5,0.3 offset " +
+            (name == 'x' ? "0,0.35" : "0.5,0") + " font 'sans-serif," + number(font_) + "' tc rgb '" + grey +
+            '\'');
     }
 
     void draw(const Panel& panel) {
@@ -530,13 +588,11 @@ class Sheet {
         const double middle = panel.left + plot_width_ / 2;
         label(middle, panel.top - 11, font_ + (columns_ == 1 ? 1 : 0), chart.title, "center" + tone);
         if (!same_x_)
-            label(middle, panel.top + plot_height_ + 1.5 * font_ + 23, font_, chart.x.label,
+            label(middle, panel.top + plot_height_ + (font_ + 7) + 10 + font_ / 2, font_, chart.x.label,
                   "center" + low_tone);
         if (!same_y_) {
-            double widest = 0;
-            for (const Tick& tick : panel.y_ticks) widest = std::max(widest, text_width(tick.label, font_));
-            label(panel.left - widest - 19 - font_ / 2, panel.top + plot_height_ / 2, font_, chart.y.label,
-                  "center rotate by 90" + low_tone);
+            label(panel.left - (panel.y_labels ? widest_label(panel.y_ticks) : 0) - 14 - font_,
+                  panel.top + plot_height_ / 2, font_, chart.y.label, "center rotate by 90" + low_tone);
         }
 
         data_ = plots_ = "";
@@ -605,7 +661,7 @@ class Sheet {
         std::string lines;
         for (const Run& run : runs_of(series, panel.chart->x, panel.chart->y)) {
             if (!lines.empty()) lines += '\n';
-            for (const Point& p : thinned(run, panel.x))
+            for (const Point& p : thinned_band(run, panel.x))
                 lines += exact(p.x) + ' ' + exact(p.low) + ' ' + exact(p.high) + '\n';
         }
         add_plot(lines,
@@ -650,8 +706,7 @@ class Sheet {
     const Figure& figure_;
     std::size_t columns_ = 1, rows_ = 1, blocks_ = 0;
     double font_ = 13, width_ = 760, height_ = 0, plot_width_ = 0, plot_height_ = 0;
-    double title_y_ = 0, legend_y_ = 0, panels_top_ = 0, panels_bottom_ = 0;
-    std::vector<double> legend_rows_;  ///< the width of each
+    double title_y_ = 0, right_ = 0, panels_bottom_ = 0;
     bool same_x_ = false, same_y_ = false;
     std::vector<Entry> entries_;
     std::vector<Panel> panels_;
