@@ -161,8 +161,7 @@ class Lab {
     void prepare_directory() {
         std::error_code error;
         std::filesystem::create_directories(out_, error);
-        if (error || !std::filesystem::is_directory(out_))
-            throw Error("--out " + options_.out, error ? error.message() : "a file", "a directory that can be written");
+        if (error) throw Error("--out " + options_.out, error.message(), "a directory that can be written");
         // Whether a file can be written there is to be known before the work and not after it.
         const OutputFile trial_file("--out", (out_ / "index.html").string());
     }
