@@ -3,29 +3,15 @@
 // So no label depends on what its version likes to do, and panels line up.
 #include "plot.hpp"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <limits>
-#include <memory>
 #include <numbers>
 #include <set>
-#include <system_error>
-#include <thread>
 #include <utility>
-
-extern char** environ;
 
 namespace ferrite::host {
 namespace {
@@ -720,39 +706,6 @@ std::string csv_field(std::string_view text) {
     return result + '"';
 }
 
-/// The file descriptors of a pipe, closed at the end of the scope.
-struct Pipe {
-    std::array<int, 2> end{-1, -1};
-    Pipe() = default;
-    ~Pipe() {
-        close(0);
-        close(1);
-    }
-    Pipe(const Pipe&) = delete;
-    Pipe& operator=(const Pipe&) = delete;
-    void close(std::size_t i) {
-        if (end[i] >= 0) ::close(std::exchange(end[i], -1));
-    }
-};
-
-/// The first line of `text` that says anything.
-std::string first_words(const std::string& text) {
-    std::string all = printable(text);
-    all.erase(0, all.find_first_not_of(' '));
-    if (all.size() > 300) all = printable(all.substr(0, 300)) + " ...";
-    while (!all.empty() && all.back() == ' ') all.pop_back();
-    return all;
-}
-
-/// The number behind `key` in the SVG element.
-unsigned svg_extent(const std::string& svg, const std::string& key) {
-    const std::size_t place = svg.find(key);
-    unsigned value = 0;
-    if (place != std::string::npos)
-        std::from_chars(svg.data() + place + key.size(), svg.data() + svg.size(), value);
-    return value;
-}
-
 }  // namespace
 
 Series histogram(std::string name, std::span<const float> values, double low, double high,
@@ -813,114 +766,6 @@ std::string csv_text(std::span<const Figure> figures) {
 }
 
 std::string gnuplot_script(const Figure& figure) { return Sheet(figure).script(); }
-
-Picture draw(const Figure& figure, std::chrono::milliseconds limit) {
-    Picture picture = draw_script(gnuplot_script(figure), limit);
-    // What a browser shows for a document of its own, and what a screen reader says.
-    constexpr std::string_view stock = "<title>Gnuplot</title>";
-    if (const std::size_t place = picture.svg.find(stock); place != std::string::npos) {
-        std::string title;
-        for (const char c : printable(figure.title))
-            title += c == '&' ? std::string("&amp;") : c == '<' ? std::string("&lt;") : std::string(1, c);
-        picture.svg.replace(place, stock.size(), "<title>" + title + "</title>");
-    }
-    return picture;
-}
-
-Picture draw_script(std::string_view script, std::chrono::milliseconds limit) {
-    Ran ran = run_process({"gnuplot", "--default-settings"}, script, limit);
-    Picture picture;
-    if (ran.start_error == ENOENT) {
-        picture.problem = "gnuplot: found no such program, expected the one of Debian's package gnuplot-nox";
-    } else if (ran.start_error != 0) {
-        picture.problem = "gnuplot: found it does not start (" +
-                          std::generic_category().message(ran.start_error) + "), expected a program";
-    } else if (ran.timed_out) {
-        picture.problem =
-            "gnuplot: found it still busy after " + std::to_string(limit.count()) + " ms, expected a picture";
-    } else if (ran.code != 0 || ran.out.find("</svg>") == std::string::npos) {
-        const std::string words = first_words(ran.err);
-        picture.problem = "gnuplot: found exit code " + std::to_string(ran.code) +
-                          (words.empty() ? "" : " and \"") + words + (words.empty() ? "" : "\"") +
-                          ", expected a picture";
-    } else {
-        picture.svg = std::move(ran.out);
-        const std::size_t box = picture.svg.find("viewBox=\"0 0 ");
-        if (box != std::string::npos) {
-            picture.width = svg_extent(picture.svg, "viewBox=\"0 0 ");
-            picture.height = svg_extent(picture.svg, "viewBox=\"0 0 " + std::to_string(picture.width) + ' ');
-        }
-    }
-    return picture;
-}
-
-Ran run_process(const std::vector<std::string>& words, std::string_view input,
-                std::chrono::milliseconds limit) {
-    Ran ran;
-    const auto failed = [&ran](int error) {
-        ran.start_error = error;
-        return ran;
-    };
-    // The input is a file without a name: nobody has to feed a pipe, and a child that reads none of it does
-    // no harm.
-    const auto closing = [](std::FILE* file) { std::fclose(file); };
-    const std::unique_ptr<std::FILE, decltype(closing)> file(std::tmpfile(), closing);
-    if (!file) return failed(errno);
-    if (std::fwrite(input.data(), 1, input.size(), file.get()) != input.size() ||
-        std::fflush(file.get()) != 0)
-        return failed(errno);
-    std::rewind(file.get());
-    std::array<Pipe, 2> pipes;
-    for (Pipe& pipe : pipes)
-        if (::pipe2(pipe.end.data(), O_CLOEXEC) != 0) return failed(errno);
-
-    std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ::fileno(file.get()), STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, pipes[0].end[1], STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, pipes[1].end[1], STDERR_FILENO);
-    pid_t child = -1;
-    const int error = ::posix_spawnp(&child, words[0].c_str(), &actions, nullptr, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (error != 0) return failed(error);
-    for (Pipe& pipe : pipes) pipe.close(1);
-
-    using Clock = std::chrono::steady_clock;
-    const Clock::time_point stop = Clock::now() + limit;
-    const auto left = [&] {
-        const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(stop - Clock::now()).count();
-        return static_cast<int>(std::clamp<decltype(ms)>(ms, 0, 1000));
-    };
-    std::array<std::string*, 2> texts{&ran.out, &ran.err};
-    while ((pipes[0].end[0] >= 0 || pipes[1].end[0] >= 0) && Clock::now() < stop) {
-        std::array<pollfd, 2> polled{{{pipes[0].end[0], POLLIN, 0}, {pipes[1].end[0], POLLIN, 0}}};
-        if (::poll(polled.data(), polled.size(), left()) <= 0) continue;
-        for (std::size_t i = 0; i < 2; ++i) {
-            if (polled[i].revents == 0) continue;
-            std::array<char, 65536> bytes;
-            const ssize_t size = ::read(pipes[i].end[0], bytes.data(), bytes.size());
-            if (size > 0)
-                texts[i]->append(bytes.data(), static_cast<std::size_t>(size));
-            else if (size == 0 || errno != EINTR)
-                pipes[i].close(0);
-        }
-    }
-    int status = 0;
-    pid_t ended = 0;
-    while ((ended = ::waitpid(child, &status, WNOHANG)) == 0 && Clock::now() < stop)
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    if (ended == 0) {
-        ran.timed_out = true;
-        ::kill(child, SIGKILL);
-        while ((ended = ::waitpid(child, &status, 0)) < 0 && errno == EINTR) {
-        }
-    }
-    if (ended == child) ran.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return ran;
-}
 
 std::string printable(std::string_view text) {
     std::string result;
