@@ -50,7 +50,6 @@ std::string range_text(const Range& range) {
 struct Report {
     Experiment page;
     std::vector<Figure> figures;
-    std::vector<std::string> alternatives;  ///< for each figure: what somebody who does not see it should know
     std::uint64_t digest = 0;
     std::optional<std::uint64_t> heap_allocations = 0;
 };
@@ -329,8 +328,6 @@ class Lab {
                                               .measured = k == 0 ? x : y});
         }
         report.figures.assign(figures.begin(), figures.end());
-        report.alternatives = {"SGD zigzags along the valley, Momentum swings past its end, AdaGrad and Adam bend towards it.",
-                               "Nesterov swings less than Momentum, RMSprop and AdamW end near the minimum."};
         report.page.title = "Optimizers on a narrow valley";
         report.page.shows =
             "f falls twenty times more steeply along y than along x, so that its gradient points past the minimum "
@@ -362,7 +359,6 @@ class Lab {
             {"sgd", "SGD"}, {"momentum", "Momentum"}, {"adagrad", "AdaGrad"}, {"adam", "Adam"}};
         report.figures.push_back(loss_figure("Four optimizers on " + data_->name, names,
                                              {.label = "loss of the batch after its update", .logarithmic = true}));
-        report.alternatives = {"The loss of SGD falls slowest by far, those of Momentum, Adam and AdaGrad follow in this order."};
         report.page.title = "Optimizers on real digits";
         report.page.shows = "A network of 784-100-100-100-100-10 learns from batches of 128; all four optimizers start from the "
                             "same weights and see the same batches. The loss is that of the batch at hand, smoothed." +
@@ -390,7 +386,6 @@ class Lab {
             {"std0.01", "deviation 0.01"}, {"xavier", "Xavier"}, {"he", "He"}};
         report.figures.push_back(
             loss_figure("Start values of the weights, ReLU, SGD", names, {.label = "loss of the batch after its update", .low = 0}));
-        report.alternatives = {"With a deviation of 0.01 the loss stays at ln 10; with Xavier's and He's start values it falls, He's first."};
         report.page.title = "Start values and learning";
         report.page.shows =
             "The network of the optimizer comparison with three kinds of start values, learning by SGD." + runs_text();
@@ -467,10 +462,6 @@ class Lab {
             }
             report.figures.push_back(std::move(figure));
         }
-        report.alternatives = {
-            "Sigmoid: with deviation 1 the outputs gather at 0 and 1, with 0.01 at 0.5, with Xavier they spread.",
-            "ReLU: with 0.01 nearly all outputs vanish, with Xavier they shrink from layer to layer, with He they keep their spread.",
-            "Tanh: with deviation 1 the outputs gather at -1 and 1, with 0.01 at 0, with Xavier they spread."};
         report.page.title = "Start values and activations";
         report.page.shows = "1000 samples of 100 standard normal numbers go through 5 layers of 100 units without biases. Each "
                             "histogram has 30 bins and shows what share of a layer's 100,000 outputs lies where; what lies "
@@ -514,7 +505,6 @@ class Lab {
             check(report, "batch normalization", settings[k + 1].name, normed);
         }
         report.figures.push_back(std::move(grid));
-        report.alternatives = {"With batch normalization the accuracy rises for every deviation; without it only for those around 0.2."};
         report.page.title = "Batch normalization";
         report.page.shows = "A network of 784-100x5-10 learns from 1000 images by SGD, with and without batch normalization, from "
                             "start values of 16 deviations between 1 and 0.0001." + runs_text();
@@ -563,7 +553,6 @@ class Lab {
         const Runs& plain = runs(settings[0].name);
         const std::size_t epochs = std::min<std::size_t>(201, settings[0].epochs);
         report.figures.push_back({.title = "Overfitting: 300 images, 784-100x6-10", .charts = {accuracies("", plain, epochs)}});
-        report.alternatives = {"The training accuracy reaches 1, the test accuracy stays far below."};
         report.page.title = "Overfitting";
         report.page.shows = "A network of 784-100x6-10 learns from 300 images only, by SGD." + runs_text();
         report.page.expected = "All training images are learned after about 100 epochs, while the test accuracy stays behind.";
@@ -587,7 +576,6 @@ class Lab {
         report.figures.push_back({.title = "Weight decay against overfitting",
                                   .charts = {accuracies("none", plain, epochs), accuracies("lambda = 0.1", decayed, epochs)},
                                   .columns = 2});
-        report.alternatives = {"With weight decay the two curves lie closer together and the training accuracy stays below 1."};
         report.page.title = "Weight decay";
         report.page.shows = "The overfitting experiment again, with the penalty 0.1/2 times the sum of all squared weights." + runs_text();
         report.page.expected = "The gap between training and test images becomes smaller, and the training images are not all learned.";
@@ -614,7 +602,6 @@ class Lab {
         report.figures.push_back({.title = "Dropout against overfitting",
                                   .charts = {accuracies("none", plain, epochs), accuracies("dropout 0.2", dropped, epochs)},
                                   .columns = 2});
-        report.alternatives = {"With dropout both curves rise more slowly and lie closer together."};
         report.page.title = "Dropout";
         report.page.shows = "The overfitting experiment again, with a share of 0.2 of the hidden outputs zeroed at random in training." + runs_text();
         report.page.expected = "The gap between training and test images becomes smaller, and the training images are not all learned.";
@@ -682,8 +669,6 @@ class Lab {
             cloud.charts.push_back(std::move(chart));
         }
         report.figures = {best, cloud};
-        report.alternatives = {"Learning curves of 20 trials, best first; only a handful rise well above chance.",
-                               "The accuracy depends on the learning rate alone: it rises above 0.2 from 0.001 on. The weight decay does not matter."};
         report.page.title = "Random search of hyperparameters";
         report.page.shows = std::to_string(plan_of_search().trials) +
                             " trials of " + std::to_string(trial().epochs) +
@@ -701,7 +686,9 @@ class Lab {
             number_text(wide(winner.values[0]), 3) + ", weight decay " + number_text(wide(winner.values[1]), 2) +
             "). Correlation of validation accuracy with the logarithm of the learning rate " +
             fixed(measured(first, "corr_log10lr_val"), 2) + ", of the weight decay " + fixed(measured(first, "corr_log10wd_val"), 2) +
-            ": the data give no reason to narrow the weight decay as the chapter does.";
+            (std::abs(measured(first, "corr_log10wd_val")) < 0.3
+                 ? ": these data give no reason to narrow the weight decay, as the chapter does."
+                 : ".");
         if (!options_.quick && mnist_)
             for (const Expected& e : expected) {
                 if (e.experiment != "random search") continue;
@@ -759,6 +746,18 @@ class Lab {
         console_.live() ? console_.status(line.view()) : console_.line(line.view());
     }
 
+    /// For somebody who does not see the picture; what was measured stands beside it in words.
+    static std::string alternative(const Figure& figure) {
+        const Chart& first = figure.charts.front();
+        std::string series;
+        for (const Series& s : first.series) {
+            if (s.name.empty() || series.find(s.name) != std::string::npos) continue;
+            series += (series.empty() ? "" : ", ") + s.name;
+        }
+        return figure.title + ". " + (figure.charts.size() == 1 ? "" : std::to_string(figure.charts.size()) + " panels, each with ") +
+               series + "; across: " + first.x.label + ", upwards: " + first.y.label + '.';
+    }
+
     /// Files first, the page that names them last.
     void publish(const Entry& entry, Report& report, double seconds) {
         const std::string base = entry.name;
@@ -776,7 +775,7 @@ class Lab {
                 write(base + (i == 0 ? "" : "-" + std::to_string(i + 1)) + ".svg", picture.svg);
             else
                 problem = picture.problem;
-            report.page.pictures.push_back({std::move(picture), report.alternatives[i]});
+            report.page.pictures.push_back({std::move(picture), alternative(report.figures[i])});
         }
         write(base + ".csv", csv_text(report.figures));
         report.page.data_file = base + ".csv";
