@@ -15,14 +15,14 @@ constexpr std::string_view style = R"(
 @media(prefers-color-scheme:dark){:root{--ground:#14181d;--panel:#1d232a;--ink:#e3e8ed;--soft:#a0aab4;--rule:#39424c;
 --link:#74b9f5;--pass:#8fe0ae;--pass-ground:#12351f;--differs:#ffb587;--differs-ground:#45210c;--open:#c3cbd3;--open-ground:#2c343c}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}
+body{margin:0;overflow-wrap:anywhere;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif}
 main{max-width:68rem;margin:0 auto;padding:2rem 1.25rem 4rem}
 h1{font-size:1.9rem;line-height:1.2;margin:0 0 .4rem}
 h2{font-size:1.35rem;line-height:1.3;margin:0;flex:1 1 16rem}
 a{color:var(--link)}
 p{max-width:46rem;margin:.6rem 0}
 p b{display:block;font-size:.8rem;color:var(--soft);font-weight:600}
-.facts{color:var(--soft);margin:0 0 1.5rem;overflow-wrap:anywhere}
+.facts{color:var(--soft);margin:0 0 1.5rem}
 nav{background:var(--panel);border:1px solid var(--rule);border-radius:8px;padding:.9rem 1.2rem}
 nav h2{font-size:1rem;margin-bottom:.3rem}
 nav ol{margin:0;padding-left:1.5rem}
@@ -39,6 +39,7 @@ section{margin-top:2.5rem;padding-top:1.5rem;border-top:1px solid var(--rule)}
 .table{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.93rem}
 th,td{text-align:right;padding:.35rem .8rem;border-bottom:1px solid var(--rule);font-variant-numeric:tabular-nums}
+th,td{overflow-wrap:normal}
 th{color:var(--soft);font-weight:600;white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 @media(max-width:40rem){.picture img{min-width:36rem}main{padding:1.2rem .9rem 3rem}th,td{padding:.35rem .5rem}}

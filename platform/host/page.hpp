@@ -13,7 +13,7 @@ namespace ferrite::host {
 
 /// A quantity that was measured and where it had to lie. An infinite limit is none.
 struct Check {
-    std::string quantity;  ///< with the unit
+    std::string quantity{};  ///< with the unit
     double low = -std::numeric_limits<double>::infinity();
     double high = std::numeric_limits<double>::infinity();
     double measured = 0;
@@ -34,7 +34,7 @@ struct Experiment {
 
     std::string title;
     std::vector<Shown> pictures{};
-    std::string shows, expected, measured;  ///< a paragraph each, empty: left out
+    std::string shows{}, expected{}, measured{};  ///< a paragraph each, empty: left out
     std::vector<Check> checks{};
     bool judged = true;  ///< false: the checks are shown, but this run was too short to be judged by them
     std::string data_file{};  ///< its name beside the page; empty: none
