@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "browser.hpp"
 #include "workplace.hpp"
 
 using namespace ferrite::test;
@@ -101,6 +102,18 @@ TEST_CASE("lab: all experiments, the page, the pictures, the data; the same for 
     CHECK(count(page, "not judged</span>") == 2 * 7);  // in the table of contents too
     CHECK(page.find("not a number") == std::string::npos);
     CHECK(place.files_in_out().size() == 1 + 9 + 13);
+
+    if (browser_is_here())
+        for (const int width : {400, 1200}) {
+            CAPTURE(width);
+            const BrowserReport report = open_in_browser(place.out() / "index.html", width);
+            CHECK(report.problem == "");
+            CHECK(report.pictures == 13);
+            CHECK(report.loaded == 13);
+            CHECK(report.console.empty());
+            CHECK(report.requests.empty());
+            CHECK(report.scroll_width <= report.client_width);
+        }
 
     const auto one = digests(outcome), three = digests(place.run(lab({"all", "--json", "-", "--jobs", "3"})));
     CHECK(one == three);
