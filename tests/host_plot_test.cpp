@@ -183,7 +183,7 @@ std::string drawn(const Figure& figure) {
     const Picture picture = draw(figure);
     REQUIRE(picture.problem == "");
     CHECK(picture.width >= 400);
-    CHECK(picture.height >= 60);
+    CHECK(picture.height > 0);
     CHECK(xml_problem(picture.svg) == "");
     CHECK_FALSE(has(picture.svg, "nan"));
     CHECK_FALSE(has(picture.svg, "inf"));
@@ -545,7 +545,7 @@ TEST_CASE("text is text, whatever it looks like") {
             CHECK(says(picture.svg, words + place));
     }
     const Figure lines{.title = "one\nplot 1\r\nset x", .charts = {}};
-    CHECK(has(gnuplot_script(lines), "'one plot 1  set x'"));
+    CHECK(has(gnuplot_script(lines), "\"one plot 1  set x\""));
 }
 
 TEST_CASE("a picture that cannot be drawn") {

@@ -58,6 +58,12 @@ class Compactor {
             hidden_ = false;
         } else if (name == "g" || name == "text") {
             waiting_.emplace_back(tag);
+            // The same for all groups: the outermost has it for them.
+            constexpr std::string_view ends = " stroke-linecap=\"round\" stroke-linejoin=\"round\"";
+            std::string& group = waiting_.back();
+            if (const std::size_t place = group.find(ends); place != std::string::npos)
+                group.erase(place, ends.size());
+            if (tag == "<g id=\"gnuplot_canvas\">") group.insert(2, ends);
         } else if ((name == "/g" || name == "/text") && !waiting_.empty()) {
             waiting_.pop_back();
         } else {
@@ -81,7 +87,8 @@ class Compactor {
     void text(std::string_view text) {
         if (hidden_ || text.find_first_not_of(" \n\t") == std::string_view::npos) return;
         flush();
-        result_ += text;
+        // "]]>" is no text in XML, and gnuplot does not know that.
+        for (const char c : text) result_ += c == '>' ? std::string("&gt;") : std::string(1, c);
     }
 
     /// In tenths of a pixel; those of a path from point to point.

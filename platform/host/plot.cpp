@@ -8,6 +8,7 @@
 #include <cassert>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numbers>
 #include <set>
@@ -27,11 +28,18 @@ std::string exact(double value) {
     return {text, std::to_chars(text, text + sizeof(text), value).ptr};
 }
 
-/// In single quotes gnuplot takes everything as it is but the quote itself.
+/// What means something to gnuplot in a string, or begins one, as octal numbers.
 std::string quoted(std::string_view text) {
-    std::string result = "'";
-    for (const char c : printable(text)) result += c == '\'' ? std::string("''") : std::string(1, c);
-    return result + '\'';
+    std::string result = "\"";
+    for (const char c : printable(text)) {
+        if (std::string_view("\"'`\\$@").find(c) == std::string_view::npos) {
+            result += c;
+            continue;
+        }
+        result += {'\\', static_cast<char>('0' + c / 64), static_cast<char>('0' + c / 8 % 8),
+                   static_cast<char>('0' + c % 8)};
+    }
+    return result + '"';
 }
 
 std::size_t letters(std::string_view text) {
@@ -64,8 +72,11 @@ std::string line_look(const Series& series, std::size_t look) {
     return "lw " + std::string(guide ? "1" : "1.7") + " lc rgb '" + (guide ? guide_grey : colour(look)) +
            "' dt " + dash(series, look);
 }
-std::string marker_look(std::size_t look) {
-    return "pt " + std::to_string(markers[look % markers.size()]) + " ps 0.5 lc rgb '" + colour(look) + '\'';
+std::string marker_look(const Series& series, std::size_t look) {
+    // A start or an end is to be seen among the points of a curve.
+    const bool few = series.style == Style::points && series.x.size() <= 3;
+    return "pt " + std::to_string(markers[look % markers.size()]) + (few ? " ps 0.9" : " ps 0.5") +
+           " lc rgb '" + colour(look) + '\'';
 }
 bool has_line(Style style) {
     return style != Style::points && style != Style::histogram && style != Style::bars;
@@ -237,6 +248,23 @@ Range limits(const Axis& axis, Range data, bool rounded) {
     return data;
 }
 
+/// Where a few bins would flatten all others, the axis ends below them.
+std::optional<double> cut_of(const std::vector<const Chart*>& charts) {
+    std::vector<double> heights;
+    for (const Chart* chart : charts) {
+        if (chart->y.logarithmic || chart->y.high) return std::nullopt;
+        for (const Series& series : chart->series) {
+            if (series.style != Style::histogram) return std::nullopt;
+            std::copy_if(series.y.begin(), series.y.end(), std::back_inserter(heights),
+                         [](double y) { return y > 0 && y <= largest; });
+        }
+    }
+    if (heights.size() < 8) return std::nullopt;
+    std::sort(heights.begin(), heights.end());
+    const double most = heights[heights.size() * 9 / 10];
+    return heights.back() > 4 * most ? std::optional(3 * most) : std::nullopt;
+}
+
 struct Tick {
     double at;
     std::string label;
@@ -264,8 +292,8 @@ std::vector<Tick> ticks_of(const Axis& axis, const Range& range, double wanted) 
         const bool plain = first >= -2 && last <= 3;
         const int every = std::max(1, static_cast<int>(std::ceil((last - first + 1) / wanted)));
         for (int e = first; e <= last; ++e)
-            if (e % every == 0)
-                ticks.push_back({std::pow(10.0, e), plain ? number_text(std::pow(10.0, e)) : power_label(e)});
+            if (const double at = std::pow(10.0, e); e % every == 0)
+                ticks.push_back({at, first >= -4 && last <= 3 ? number_text(at) : power_label(e)});
         if (ticks.size() >= 2) return ticks;
         ticks.clear();
     }
@@ -389,8 +417,12 @@ class Sheet {
             xs.push_back(x);
             ys.push_back(y);
         }
+        std::vector<const Chart*> charts;
+        for (const Chart& chart : figure_.charts) charts.push_back(&chart);
+        if (const std::optional<double> cut = cut_of(charts); cut && same_y_) all_y.high = *cut;
         for (std::size_t i = 0; i < figure_.charts.size(); ++i) {
             const Chart& chart = figure_.charts[i];
+            if (const std::optional<double> cut = cut_of({&chart}); cut && !same_y_) ys[i].high = *cut;
             Panel panel{.chart = &chart, .x = {}, .y = {}, .x_ticks = {}, .y_ticks = {}};
             panel.x = {limits(chart.x, same_x_ ? all_x : xs[i], any_markers && chart.x.names.empty()),
                        chart.x.logarithmic};
@@ -531,7 +563,7 @@ class Sheet {
                 add("set arrow from " + at(x, y) + " to " + at(x + sample_, y) + " nohead " +
                     line_look(series, look));
             if (has_markers(series.style))
-                add("set label '' at " + at(x + sample_ / 2, y) + " point " + marker_look(look));
+                add("set label '' at " + at(x + sample_ / 2, y) + " point " + marker_look(series, look));
             label(x + sample_ + 6, y, font_, entry.name, "left tc rgb '" + std::string(ink) + '\'');
         }
         if (!panels_.empty()) return;
@@ -640,7 +672,7 @@ class Sheet {
             series.style == Style::line_points && shown.size() > 60 ? (shown.size() + 29) / 30 : 1;
         for (std::size_t i = 0; i < shown.size(); i += every)
             marks += exact(shown[i].x) + ' ' + exact(shown[i].y) + '\n';
-        add_plot(marks, "1:2 with points " + marker_look(look));
+        add_plot(marks, "1:2 with points " + marker_look(series, look));
     }
 
     void add_band(const Panel& panel, const Series& series, std::size_t look) {
@@ -677,9 +709,26 @@ class Sheet {
             const std::string floor = ' ' + exact(base) + '\n';
             if (!lines.empty()) lines += '\n';
             lines += exact(run.front().x - half) + floor;
-            for (const Point& p : run)
-                lines +=
-                    exact(p.x - half) + ' ' + exact(p.y) + '\n' + exact(p.x + half) + ' ' + exact(p.y) + '\n';
+            const double top = panel.y.range.high;
+            for (const Point& p : run) {
+                const std::string height = ' ' + exact(std::min(p.y, top)) + '\n';
+                lines += exact(p.x - half) + height + exact(p.x + half) + height;
+            }
+            for (std::size_t i = 0; i < run.size(); ++i) {
+                if (!(run[i].y > top)) continue;
+                const std::size_t first = i;
+                double highest = run[i].y;
+                for (; i + 1 < run.size() && run[i + 1].y > top; ++i)
+                    highest = std::max(highest, run[i + 1].y);
+                while (i + 1 < run.size() && run[i + 1].y > 0.8 * top)
+                    ++i;  // the label stands beside these too
+                const double left = panel.x.position(run[first].x - half),
+                             right = panel.x.position(run[i].x + half);
+                const bool before = left + right > plot_width_;
+                label(panel.left + (before ? left - 3 : right + 3), panel.top + font_ / 2, font_ - 1,
+                      "↑" + number_text(highest, 2),
+                      std::string(before ? "right" : "left") + " front tc rgb '" + ink + '\'');
+            }
             lines += exact(run.back().x + half) + floor;
         }
         add_plot(lines, "1:2 with filledcurves closed fc rgb '" + colour(look) + "' fs solid 0.55 noborder");

@@ -29,7 +29,8 @@ struct Series {
         line_points,  ///< of more than 60 points, some have markers
         points,
         steps,      ///< holds its value until the next point
-        histogram,  ///< bins that touch, x are their middles in rising order
+        histogram,  ///< bins that touch, x are their middles in rising order. Those that would flatten all others
+                    ///< are cut off and their height stands beside them, if the axis has no `high`
         bars,       ///< bars with gaps; several series stand side by side
         guide,      ///< thin and grey, behind the rest, not in the CSV: a contour, a threshold
     };
