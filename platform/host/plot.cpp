@@ -289,7 +289,6 @@ std::vector<Tick> ticks_of(const Axis& axis, const Range& range, double wanted) 
     if (axis.logarithmic) {
         const int first = static_cast<int>(std::ceil(std::log10(range.low) - 1e-9));
         const int last = static_cast<int>(std::floor(std::log10(range.high) + 1e-9));
-        const bool plain = first >= -2 && last <= 3;
         const int every = std::max(1, static_cast<int>(std::ceil((last - first + 1) / wanted)));
         for (int e = first; e <= last; ++e)
             if (const double at = std::pow(10.0, e); e % every == 0)
