@@ -465,7 +465,7 @@ class Lab {
         report.page.title = "Start values and activations";
         report.page.shows = "1000 samples of 100 standard normal numbers go through 5 layers of 100 units without biases. Each "
                             "histogram has 30 bins and shows what share of a layer's 100,000 outputs lies where; what lies "
-                            "outside of the axis is not shown, and bars that are taller than it are cut.";
+                            "outside of the axis is not shown, and bars that are taller than it are cut, with their height beside them.";
         report.page.expected =
             "Sigmoid: deviation 1 drives the outputs to 0 and 1, where the gradient vanishes; 0.01 makes all units alike; "
             "Xavier keeps them spread. ReLU needs He: with Xavier the outputs shrink with depth. The limits are five sample "
