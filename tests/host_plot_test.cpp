@@ -6,14 +6,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <limits>
-#include <numbers>
 #include <optional>
 #include <random>
 
@@ -121,7 +122,6 @@ std::vector<Text> texts_of(const std::string& svg) {
         const std::size_t begin = svg.find('>', p) + 1, end = svg.find("</text>", p);
         Text text{unescaped(svg.substr(begin, end - begin)), number_behind(before, "translate("), 0,
                   number_behind(before, "font-size=\""), has(before, "rotate(")};
-        text.y = number_behind(before, ",");
         const std::size_t comma = before.find(',', before.find("translate("));
         text.y = std::strtod(before.c_str() + comma + 1, nullptr);
         const std::size_t anchor = before.find("text-anchor=\"") + 13;
@@ -463,6 +463,19 @@ TEST_CASE("pictures of many panels") {
     }
 }
 
+TEST_CASE("bins that would flatten all others are cut off, and say so") {
+    Series series = counted("h", Style::histogram, 20, [](double i) { return i == 0 ? 0.81 : 0.01; });
+    Figure figure = figure_of({series});
+    CHECK(has(gnuplot_script(figure), "set yrange [0:0.03]"));
+    CHECK(has(csv_text({&figure, 1}), ",0,0.81,"));
+    if (gnuplot_is_here()) CHECK(says(drawn(figure), "↑0.81"));
+    figure.charts[0].y.high = 1;
+    CHECK(has(gnuplot_script(figure), "set yrange [0:1]"));
+    CHECK_FALSE(has(gnuplot_script(figure), "↑"));
+    series.y[0] = 0.03;
+    CHECK_FALSE(has(gnuplot_script(figure_of({series})), "↑"));
+}
+
 TEST_CASE("the legend lies above the panels") {
     if (!gnuplot_is_here()) return;
     for (const std::size_t count : {1u, 4u, 12u, 30u}) {
@@ -477,10 +490,9 @@ TEST_CASE("the legend lies above the panels") {
         for (std::size_t p = 0; (p = svg.find("class=\"gridline\"", p)) != std::string::npos; ++p) {
             const std::string path = svg.substr(p, svg.find("/>", p) - p);
             double x = 0, y = 0, across = 0, down = 0;
-            REQUIRE(std::sscanf(path.c_str(), "class=\"gridline\"  d='M%lf %lfl%lf %lf", &x, &y, &across,
-                                &down) >= 3);
-            if (across == 0) top = std::min(top, y);  // upright ones reach over the whole panel, from below
-            if (across != 0) top = std::min(top, y);
+            REQUIRE(std::sscanf(path.c_str(), "class=\"gridline\"  d='M%lf%lfl%lf%lf", &x, &y, &across,
+                                &down) == 4);
+            top = std::min({top, y, y + down});
         }
         REQUIRE(std::isfinite(top));
         for (const Text& text : texts_of(svg))
