@@ -100,8 +100,11 @@ void check_row(const Row& row, const std::vector<double>& values) {
     CAPTURE(runs);
     // Not every run of the reference met its threshold; a few of ours may all miss it.
     if (row.quantity.starts_with("first ") && row.runs < 5 && std::isnan(median(values))) return;
-    CHECK(median(values) >= row.low);
-    CHECK(median(values) <= row.high);
+    // An accuracy on the 300 training images is a whole number of them, a limit is not: half an image decides nothing.
+    const bool counted = row.experiment.starts_with("overfitting") && row.quantity == "train_accuracy";
+    const double half = counted ? 0.5 / 300 : 0.0;
+    CHECK(median(values) >= row.low - half);
+    CHECK(median(values) <= row.high + half);
 }
 
 void check_rows(const std::vector<Row>& rows, const std::map<std::string, std::vector<Curves>>& runs) {
