@@ -308,4 +308,19 @@ TEST_CASE("search command: Ctrl-C ends the search with all that it has") {
         CHECK(of_kind(events, "trial").size() == events.back().at("trials"));
         check_heap(events.back());
     }
+
+    // In the middle of a trial that would take minutes.
+    const pid_t child = place.start(searching({"--trials", "1", "--epochs", "16777215", "--jobs", "1", "--json", "O/run.json"}));
+    while (place.output_so_far().find("\nmemory ") == std::string::npos) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const auto before = std::chrono::steady_clock::now();
+    kill(child, SIGINT);
+    const Outcome outcome = place.finish(child);
+    CHECK(std::chrono::steady_clock::now() - before < std::chrono::seconds(10));
+    CHECK(outcome.code == 128 + SIGINT);
+    CHECK(outcome.out.find("\ninterrupted after 0 trials\n") != std::string::npos);
+    const json done = Outcome::parse(read_text(place.out() / "run.json")).back();
+    CHECK(done.at("interrupted") == true);
+    CHECK(done.at("best").empty());
+    check_heap(done);
 }
