@@ -155,7 +155,7 @@ class SearchRun {
     void run() {
         introduce();
         if (StopSignals::any()) throw CLI::RuntimeError(StopSignals::exit_code());
-        begin_ = next_refresh_ = next_line_ = Clock::now();
+        begin_ = next_progress_ = Clock::now();
         run_search(
             search_, static_cast<unsigned>(jobs_.size()),
             [this](unsigned job, const Trial& trial) {
@@ -239,11 +239,8 @@ class SearchRun {
 
     void progress() {
         const Clock::time_point now = Clock::now();
-        constexpr std::chrono::milliseconds refresh_interval{100};
-        constexpr std::chrono::seconds line_interval{5};
-        if (console_.live() ? now < next_refresh_ : now < next_line_ + line_interval) return;
-        next_refresh_ = now + refresh_interval;
-        next_line_ = now;
+        if (now < next_progress_) return;
+        next_progress_ = now + (console_.live() ? std::chrono::milliseconds(100) : std::chrono::seconds(5));
         const double seconds = std::chrono::duration<double>(now - begin_).count();
         const double share = static_cast<double>(epochs_) / static_cast<double>(options_.plan.total_epochs());
         Line line;
@@ -360,7 +357,7 @@ class SearchRun {
     std::uint32_t reported_ = 0, round_ = 0;
     std::uint64_t epochs_ = 0;
     std::atomic<std::uint64_t> allocations_{0};  ///< of all threads, in trainings and reports
-    Clock::time_point begin_, next_refresh_, next_line_;
+    Clock::time_point begin_, next_progress_;
     double seconds_ = 0;
 };
 
