@@ -310,8 +310,10 @@ TEST_CASE("search command: Ctrl-C ends the search with all that it has") {
     }
 
     // In the middle of a trial that would take minutes.
-    const pid_t child = place.start(searching({"--trials", "1", "--epochs", "16777215", "--jobs", "1", "--json", "O/run.json"}));
-    while (place.output_so_far().find("\nmemory ") == std::string::npos) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const pid_t child = place.start(searching({"--trials", "1", "--epochs", "2000000", "--jobs", "1", "--json", "O/run.json"}));
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (place.output_so_far().find("\nmemory ") == std::string::npos && std::chrono::steady_clock::now() < deadline)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     const auto before = std::chrono::steady_clock::now();
     kill(child, SIGINT);
