@@ -96,7 +96,7 @@ void backward(benchmark::State& state, std::size_t batch, std::size_t inputs, st
               bool weights) {
     const Floats x = numbers(batch * inputs, 1), dy = numbers(batch * outputs, 2);
     Floats w = numbers(inputs * outputs, 3), dw(weights ? inputs * outputs : 0);
-    Floats dx(weights ? 0 : batch * inputs), scratch(dense_scratch_floats(outputs));
+    Floats dx(weights ? 0 : batch * inputs), scratch(dense_scratch_floats(outputs, batch));
     DenseBackward arguments{};
     arguments.x = x.data();
     arguments.dy = dy.data();

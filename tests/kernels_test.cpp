@@ -458,7 +458,7 @@ void compare_dense(Source& source, const DenseCase& d) {
     for (const int i : {w_state + 0, w_state + 1, b_state + 0, b_state + 1})
         for (float& value : arrays[static_cast<std::size_t>(i)].values) value = std::fabs(value);
     const bool needs_scratch = d.dx != Target::none;
-    arrays[scratch] = {std::vector<float>(needs_scratch ? fe::dense_scratch_floats(d.outputs) : 0, not_a_number),
+    arrays[scratch] = {std::vector<float>(needs_scratch ? fe::dense_scratch_floats(d.outputs, d.batch) : 0, not_a_number),
                        !needs_scratch, true};
 
     const auto w_constants = floats_of(update_constants(source)), b_constants = floats_of(update_constants(source));
@@ -925,7 +925,7 @@ TEST_CASE("double precision: the backward pass of act(u) W + b") {
                 }
             return total;
         };
-        std::vector<float> x(B * I), kept, weights = w, bias = b, dw(I * O), db(O), scratch(fe::dense_scratch_floats(O));
+        std::vector<float> x(B * I), kept, weights = w, bias = b, dw(I * O), db(O), scratch(fe::dense_scratch_floats(O, B));
         oracle::map({{x.data(), const_cast<float*>(u.data())}, {I, I}, B, I, slope_constants}, activation.forward->formula);
         kept = activation.derivative_by_x ? u : x;
         oracle::dense_backward(

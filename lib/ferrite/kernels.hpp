@@ -49,6 +49,9 @@ inline constexpr std::size_t isa_count = static_cast<std::size_t>(Isa::count);
 /// nothing changes.
 Status select_isa(const char* name) noexcept;
 
+/// For the map at the end of a matrix product: its tiles with the map done in registers (simd/gemm.hpp), the bits of the map.
+struct TiledMap;
+
 /// One kernel: its name and its entry per instruction set. Steps refer to these objects, so that the linker drops
 /// every kernel that no program mentions.
 template <class Arguments>
@@ -56,6 +59,8 @@ struct Kernel {
     using Function = void(const Arguments&);
     const char* name;
     Function* entry[isa_count];
+    bool rectifies = false;                   ///< of a map: y = 0 > x ? 0 : x, which a product does in registers
+    const Kernel<TiledMap>* tiled = nullptr;  ///< of a map: what a product may call in its place
     void operator()(const Arguments& arguments) const noexcept {
 #if defined(FERRITE_FIXED_ISA)
         entry[0](arguments);
@@ -69,7 +74,7 @@ struct Kernel {
 template <class Arguments>
 [[nodiscard]] constexpr Kernel<Arguments> portable_kernel(const char* name,
                                                           void (*function)(const Arguments&)) noexcept {
-    Kernel<Arguments> kernel{name, {}};
+    Kernel<Arguments> kernel{name, {}, false, nullptr};
     for (auto& entry : kernel.entry) entry = function;
     return kernel;
 }
@@ -105,11 +110,11 @@ struct Gemm {
     const float* constants;  ///< of the epilogue
     float* scratch;
 };
-/// A panel of 192 rows of 32 floats stays in a first-level cache of 32 KiB beside the rows of A.
-inline constexpr std::size_t gemm_scratch_floats = 192 * 32;
+/// A panel of 128 rows of 48 floats, or of more rows and fewer floats: three quarters of a first-level cache of 32 KiB.
+inline constexpr std::size_t gemm_scratch_floats = 128 * 48;
 /// What a product of depth k uses of it.
 [[nodiscard]] constexpr std::size_t gemm_panel_floats(std::size_t k) noexcept {
-    return k < 192 ? k * 32 : gemm_scratch_floats;
+    return k < 128 ? k * 48 : gemm_scratch_floats;
 }
 
 /// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O).
@@ -120,7 +125,7 @@ inline constexpr std::size_t gemm_scratch_floats = 192 * 32;
 ///   bias gradient (b not null): chain of additions over r ascending, from 0, of dy(r, o).
 ///   With `update` each tile goes from registers into the optimizer, which changes w, b and their states in place;
 ///   otherwise it is stored in dw (I, O) and db (O).
-/// `scratch`: dense_scratch_floats(O) floats, needed for dx.
+/// `scratch`: dense_scratch_floats(O, B) floats, needed for dx; B is the largest batch that comes.
 struct DenseBackward {
     const float* x;
     const float* dy;
@@ -140,8 +145,12 @@ struct DenseBackward {
     const float* b_constants;
     float* scratch;
 };
-/// 16 rows of W, transposed: (O, 16).
-[[nodiscard]] constexpr std::size_t dense_scratch_floats(std::size_t outputs) noexcept { return 16 * outputs; }
+/// Rows of W that are transposed at a time. A large batch uses a block longer and pays for a larger one.
+[[nodiscard]] constexpr std::size_t dense_block(std::size_t batch) noexcept { return batch >= 16 ? 48 : 16; }
+/// A block of W, transposed: (O, dense_block(B)).
+[[nodiscard]] constexpr std::size_t dense_scratch_floats(std::size_t outputs, std::size_t batch) noexcept {
+    return dense_block(batch) * outputs;
+}
 
 /// Softmax along the rows of a (rows, columns) matrix. Forward: y = exp(x - max x) / sum exp(x - max x), y may be x.
 /// Backward (dy given): y holds dx on return: dx = p (dy - sum p dy), where p = x is the forward result; y may be dy.
@@ -250,6 +259,14 @@ struct Kernels {
     static void rmsprop(const Map&);
     static void adam(const Map&);
     static void adamw(const Map&);
+    static void relu_backward_tiled(const TiledMap&);
+    static void sgd_tiled(const TiledMap&);
+    static void momentum_tiled(const TiledMap&);
+    static void nesterov_tiled(const TiledMap&);
+    static void adagrad_tiled(const TiledMap&);
+    static void rmsprop_tiled(const TiledMap&);
+    static void adam_tiled(const TiledMap&);
+    static void adamw_tiled(const TiledMap&);
 };
 
 // Instantiated in simd/<isa>.cpp alone, with the flags of the set.
@@ -290,8 +307,9 @@ inline constexpr Kernel<Normalization> layer_norm{"layer_norm", {FERRITE_ENTRIES
 inline constexpr Kernel<Normalization> layer_norm_backward{"layer_norm_backward", {FERRITE_ENTRIES(layer_norm_backward)}};
 inline constexpr Kernel<DropoutArguments> dropout{"dropout", {FERRITE_ENTRIES(dropout)}};
 /// y = 0 > x ? 0 : x (NaN stays NaN). Backward by y: dx = y <= 0 ? 0 : dy.
-inline constexpr Kernel<Map> relu{"relu", {FERRITE_ENTRIES(relu)}};
-inline constexpr Kernel<Map> relu_backward{"relu_backward", {FERRITE_ENTRIES(relu_backward)}};
+inline constexpr Kernel<Map> relu{"relu", {FERRITE_ENTRIES(relu)}, true};
+inline constexpr Kernel<TiledMap> relu_backward_tiled{"relu_backward", {FERRITE_ENTRIES(relu_backward_tiled)}};
+inline constexpr Kernel<Map> relu_backward{"relu_backward", {FERRITE_ENTRIES(relu_backward)}, false, &relu_backward_tiled};
 /// y = x <= 0 ? constants[0] x : x, constants[0] > 0. Backward by y: dx = y <= 0 ? constants[0] dy : dy.
 inline constexpr Kernel<Map> leaky_relu{"leaky_relu", {FERRITE_ENTRIES(leaky_relu)}};
 inline constexpr Kernel<Map> leaky_relu_backward{"leaky_relu_backward", {FERRITE_ENTRIES(leaky_relu_backward)}};
@@ -309,13 +327,20 @@ inline constexpr Kernel<Map> gelu_backward{"gelu_backward", {FERRITE_ENTRIES(gel
 /// y = constants[0] x. Backward: dx = constants[0] dy, with the operands of a forward map.
 inline constexpr Kernel<Map> scale{"scale", {FERRITE_ENTRIES(scale)}};
 /// The optimizers: formulas in optimizer.hpp, constants in UpdateConstants.
-inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}};
-inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}};
-inline constexpr Kernel<Map> nesterov{"nesterov", {FERRITE_ENTRIES(nesterov)}};
-inline constexpr Kernel<Map> adagrad{"adagrad", {FERRITE_ENTRIES(adagrad)}};
-inline constexpr Kernel<Map> rmsprop{"rmsprop", {FERRITE_ENTRIES(rmsprop)}};
-inline constexpr Kernel<Map> adam{"adam", {FERRITE_ENTRIES(adam)}};
-inline constexpr Kernel<Map> adamw{"adamw", {FERRITE_ENTRIES(adamw)}};
+inline constexpr Kernel<TiledMap> sgd_tiled{"sgd", {FERRITE_ENTRIES(sgd_tiled)}};
+inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}, false, &sgd_tiled};
+inline constexpr Kernel<TiledMap> momentum_tiled{"momentum", {FERRITE_ENTRIES(momentum_tiled)}};
+inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}, false, &momentum_tiled};
+inline constexpr Kernel<TiledMap> nesterov_tiled{"nesterov", {FERRITE_ENTRIES(nesterov_tiled)}};
+inline constexpr Kernel<Map> nesterov{"nesterov", {FERRITE_ENTRIES(nesterov)}, false, &nesterov_tiled};
+inline constexpr Kernel<TiledMap> adagrad_tiled{"adagrad", {FERRITE_ENTRIES(adagrad_tiled)}};
+inline constexpr Kernel<Map> adagrad{"adagrad", {FERRITE_ENTRIES(adagrad)}, false, &adagrad_tiled};
+inline constexpr Kernel<TiledMap> rmsprop_tiled{"rmsprop", {FERRITE_ENTRIES(rmsprop_tiled)}};
+inline constexpr Kernel<Map> rmsprop{"rmsprop", {FERRITE_ENTRIES(rmsprop)}, false, &rmsprop_tiled};
+inline constexpr Kernel<TiledMap> adam_tiled{"adam", {FERRITE_ENTRIES(adam_tiled)}};
+inline constexpr Kernel<Map> adam{"adam", {FERRITE_ENTRIES(adam)}, false, &adam_tiled};
+inline constexpr Kernel<TiledMap> adamw_tiled{"adamw", {FERRITE_ENTRIES(adamw_tiled)}};
+inline constexpr Kernel<Map> adamw{"adamw", {FERRITE_ENTRIES(adamw)}, false, &adamw_tiled};
 }  // namespace kernels
 
 /// c = a b for a (m, k), b (k, n), c (m, n), all of rank 2; c overlaps neither. `scratch`: empty, or

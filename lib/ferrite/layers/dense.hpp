@@ -96,7 +96,7 @@ struct Dense {
         BufferId scratch = no_buffer;
         if (n.wants_dx) {
             n.dx = e.activation("dense gradient", n.layer, inputs, n.x);
-            scratch = e.scratch("transposed W", n.layer, dense_scratch_floats(units));
+            scratch = e.scratch("transposed W", n.layer, dense_scratch_floats(units, e.batch()));
         }
         Step s{.name = "dense backward",
                .run = &dense_detail::backward,

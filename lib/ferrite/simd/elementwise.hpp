@@ -5,6 +5,7 @@
 
 #include <ferrite/kernels.hpp>
 #include <ferrite/simd/math.hpp>
+#include <ferrite/simd/update.hpp>
 #include <ferrite/simd/vector.hpp>
 
 namespace ferrite::simd {
@@ -43,48 +44,20 @@ FERRITE_INLINE void backward_map(const Map& map, F f) {
     });
 }
 
-/// The constants of an update (UpdateConstants), one lane each repeated.
-template <class Isa>
-struct UpdateVectors {
-    using V = Vector<Isa>;
-    V scale, clip, weight_decay, rate, a, b, c, d;
-    FERRITE_INLINE explicit UpdateVectors(const float* k)
-        : scale(V::broadcast(k[0])), clip(V::broadcast(k[1])), weight_decay(V::broadcast(k[2])),
-          rate(V::broadcast(k[3])), a(V::broadcast(k[4])), b(V::broadcast(k[5])), c(V::broadcast(k[6])),
-          d(V::broadcast(k[7])) {}
-    /// min and max answer their second operand for NaN, so NaN passes.
-    FERRITE_INLINE V clipped(V g) const { return min(clip, max(-clip, scale * g)); }
-    FERRITE_INLINE V decayed(V p, V g) const { return fma(weight_decay, p, g); }
-    /// a = beta1, b = beta2, c = factor of v under the root, d = epsilon.
-    FERRITE_INLINE V adam(V p, V g, V& m, V& v) const {
-        const V one = V::broadcast(1.0f);
-        m = fma(a, m, (one - a) * g);
-        v = fma(b, v, (one - b) * (g * g));
-        return p - (rate * m) / (sqrt(v * c) + d);
-    }
-};
-
-/// p, states = f(constants, p, g, states): f changes its arguments in place; g has been scaled and clipped.
-template <class Isa, int states, class F>
-FERRITE_INLINE void update_map(const Map& map, F f) {
+/// p, states = Rule(constants, p, g, states).
+template <class Isa, class Rule>
+FERRITE_INLINE void update_map(const Map& map) {
     using V = Vector<Isa>;
     const UpdateVectors<Isa> k(map.constants);
-    each<Isa, 2 + states>(map, [k, f](float** at, std::size_t n) FERRITE_INLINE_LAMBDA {
-        V p = V::load_partial(at[0], n);
+    each<Isa, 2 + Rule::states>(map, [k](float** at, std::size_t n) FERRITE_INLINE_LAMBDA {
+        V p = V::load_partial(at[0], n), s = V::zero(), t = V::zero();
         const V g = k.clipped(V::load_partial(at[1], n));
-        if constexpr (states == 0) {
-            f(k, p, g);
-        } else if constexpr (states == 1) {
-            V s = V::load_partial(at[2], n);
-            f(k, p, g, s);
-            s.store_partial(at[2], n);
-        } else {
-            V s = V::load_partial(at[2], n), t = V::load_partial(at[3], n);
-            f(k, p, g, s, t);
-            s.store_partial(at[2], n);
-            t.store_partial(at[3], n);
-        }
+        if constexpr (Rule::states > 0) s = V::load_partial(at[2], n);
+        if constexpr (Rule::states > 1) t = V::load_partial(at[3], n);
+        Rule::apply(k, p, g, s, t);
         p.store_partial(at[0], n);
+        if constexpr (Rule::states > 0) s.store_partial(at[2], n);
+        if constexpr (Rule::states > 1) t.store_partial(at[3], n);
     });
 }
 
@@ -190,57 +163,31 @@ void Kernels<Isa>::gelu_backward(const Map& map) {
 
 template <class Isa>
 void Kernels<Isa>::sgd(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 0>(map, [](const auto& k, V& p, V g) FERRITE_INLINE_LAMBDA {
-        p = fma(-k.rate, k.decayed(p, g), p);
-    });
+    simd::update_map<Isa, simd::SgdRule>(map);
 }
 template <class Isa>
 void Kernels<Isa>::momentum(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 1>(map, [](const auto& k, V& p, V g, V& v) FERRITE_INLINE_LAMBDA {
-        v = fma(k.a, v, -(k.rate * k.decayed(p, g)));
-        p = p + v;
-    });
+    simd::update_map<Isa, simd::MomentumRule>(map);
 }
 template <class Isa>
 void Kernels<Isa>::nesterov(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 1>(map, [](const auto& k, V& p, V g, V& v) FERRITE_INLINE_LAMBDA {
-        const V s = k.rate * k.decayed(p, g);
-        p = fma(-k.c, s, fma(k.b, v, p));
-        v = fma(k.a, v, -s);
-    });
+    simd::update_map<Isa, simd::NesterovRule>(map);
 }
 template <class Isa>
 void Kernels<Isa>::adagrad(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 1>(map, [](const auto& k, V& p, V g, V& h) FERRITE_INLINE_LAMBDA {
-        g = k.decayed(p, g);
-        h = fma(g, g, h);
-        p = p - (k.rate * g) / (sqrt(h) + k.d);
-    });
+    simd::update_map<Isa, simd::AdaGradRule>(map);
 }
 template <class Isa>
 void Kernels<Isa>::rmsprop(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 1>(map, [](const auto& k, V& p, V g, V& h) FERRITE_INLINE_LAMBDA {
-        g = k.decayed(p, g);
-        h = fma(k.a, h, k.b * (g * g));
-        p = p - (k.rate * g) / (sqrt(h) + k.d);
-    });
+    simd::update_map<Isa, simd::RmsPropRule>(map);
 }
 template <class Isa>
 void Kernels<Isa>::adam(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 2>(map, [](const auto& k, V& p, V g, V& m, V& v)
-                                      FERRITE_INLINE_LAMBDA { p = k.adam(p, k.decayed(p, g), m, v); });
+    simd::update_map<Isa, simd::AdamRule>(map);
 }
 template <class Isa>
 void Kernels<Isa>::adamw(const Map& map) {
-    using V = simd::Vector<Isa>;
-    simd::update_map<Isa, 2>(map, [](const auto& k, V& p, V g, V& m, V& v)
-                                      FERRITE_INLINE_LAMBDA { p = k.adam(fma(-k.weight_decay, p, p), g, m, v); });
+    simd::update_map<Isa, simd::AdamWRule>(map);
 }
 
 template <class Isa>

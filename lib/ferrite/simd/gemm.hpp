@@ -4,103 +4,356 @@
 #pragma once
 
 #include <ferrite/kernels.hpp>
+#include <ferrite/simd/update.hpp>
 #include <ferrite/simd/vector.hpp>
+
+#include <type_traits>
+#include <utility>
 
 namespace ferrite::simd {
 
-/// Register tile: `rows` x `vectors` accumulators. Two FMA ports of four cycles latency need 8 accumulators in flight;
-/// 6 x 2 and the 2 + 1 operands fill the 16 registers of AVX2, AVX-512 has 32.
-template <class Isa>
-struct TileShape {
-    static constexpr int rows = 4, vectors = Vector<Isa>::width >= 16 ? 1 : 16 / static_cast<int>(Vector<Isa>::width);
-};
-template <>
-struct TileShape<Scalar> {
-    static constexpr int rows = 2, vectors = 4;
-};
-template <>
-struct TileShape<Avx2> {
-    static constexpr int rows = 6, vectors = 2;
-};
-template <>
-struct TileShape<Avx512> {
-    static constexpr int rows = 8, vectors = 2;
-};
+FERRITE_INLINE std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
+FERRITE_INLINE std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
 
-/// Operands of one tile: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c), or from 0.
-template <class Isa>
-struct TileArguments {
+/// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
+/// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
+/// a row of B as wide as it can, which then is read as one stream.
+constexpr std::size_t most_vectors = 13;
+constexpr std::size_t most_rows(std::size_t vectors) {
+    constexpr std::size_t rows[most_vectors] = {8, 6, 4, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1};
+    return rows[vectors - 1];
+}
+/// The width of a strip of tiles over m rows.
+constexpr std::size_t strip_vectors(std::size_t m) {
+    constexpr std::size_t vectors[6] = {1, most_vectors, 6, 4, 3, 2};
+    return m < 6 ? vectors[m] : 3;
+}
+
+/// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c); then the larger of
+/// that and `floor`, all in whole vectors. B has k rows at `b` and then `edge_k` rows at `edge`, whose row distance is the
+/// width of the tile. Distances are in bytes.
+struct Tile {
     const float* a;
-    std::size_t a_row, a_step;
+    std::ptrdiff_t a_row, a_step;
     const float* b;
-    std::size_t b_row;
+    std::ptrdiff_t b_row;
     std::size_t k;
+    const float* edge;
+    std::size_t edge_k;
     const float* start;
-    std::size_t start_row;
+    std::ptrdiff_t start_row;
     float* out;
-    std::size_t out_row;
-    std::size_t last;  ///< columns of the last vector, 1 .. width
+    std::ptrdiff_t out_row;
+    float floor;
+};
+}  // namespace ferrite::simd
+
+namespace ferrite {
+
+/// `count` tiles of 3 vectors and 4 rows or of 2 vectors and 6 rows, `columns` of their columns through a map whose
+/// operands 0, 2, 3 have one row distance, in bytes. Of an optimizer: with gradient_scale 1 and without clipping.
+struct TiledMap {
+    simd::Tile tile;
+    std::size_t vectors, count, columns;
+    float* operand[3];
+    std::ptrdiff_t row;
+    const float* constants;
 };
 
-template <class Isa, int rows, int vectors, bool partial>
-FERRITE_INLINE void tile(const TileArguments<Isa>& t) {
+}  // namespace ferrite
+
+namespace ferrite::simd {
+
+FERRITE_INLINE std::ptrdiff_t bytes(std::size_t floats) { return static_cast<std::ptrdiff_t>(floats * sizeof(float)); }
+template <class T>
+FERRITE_INLINE T* behind(T* p, std::ptrdiff_t distance) {
+    if constexpr (std::is_const_v<T>)
+        return reinterpret_cast<T*>(reinterpret_cast<const char*>(p) + distance);
+    else
+        return reinterpret_cast<T*>(reinterpret_cast<char*>(p) + distance);
+}
+
+/// body(i) for i = 0 .. count - 1, each a constant: an array that only constants index lives in registers.
+template <std::size_t count, class Body>
+FERRITE_INLINE void constants(Body body) {
+    [&]<std::size_t... i>(std::index_sequence<i...>) FERRITE_INLINE_LAMBDA {
+        (body(std::integral_constant<std::size_t, i>{}), ...);
+    }(std::make_index_sequence<count>{});
+}
+
+/// finish(sum, out, r, v): what becomes of the sum in row r and vector v; `out` is the tile's. next(): the tile below follows.
+template <class Isa, std::size_t rows, std::size_t vectors, class Finish, class Next>
+FERRITE_INLINE void each_tile(const Tile& t, std::size_t count, Finish finish, Next next) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
-    V sum[rows][vectors];
-    for (int r = 0; r < rows; ++r)
-        for (int v = 0; v < vectors; ++v) {
-            if (t.start == nullptr) {
-                sum[r][v] = V::zero();
-                continue;
+    const std::ptrdiff_t a_row = t.a_row, a_step = t.a_step, b_row = t.b_row;
+    const std::ptrdiff_t start_row = t.start_row;
+    const std::size_t whole_k = t.k, edge_k = t.edge_k;
+    const float *first = t.a, *start = t.start;
+    constexpr auto signed_rows = static_cast<std::ptrdiff_t>(rows);
+    // A loop of 25 rounds ends as predicted, one of 100 does not.
+    constexpr std::size_t unrolled = rows >= vectors && rows * vectors >= 8 ? 4 : 1;
+    for (; count != 0; --count) {
+        V sum[rows * vectors];
+        constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
+            constexpr auto r = static_cast<std::ptrdiff_t>(i / vectors);
+            sum[i] = V::load(behind(start, r * start_row) + i % vectors * width);
+        });
+        const float *a = first, *b = t.b;
+        const auto step = [&]() FERRITE_INLINE_LAMBDA {
+            const auto factor = [&](std::size_t r) FERRITE_INLINE_LAMBDA {
+                return V::broadcast(*behind(a, static_cast<std::ptrdiff_t>(r) * a_row));
+            };
+            if constexpr (vectors <= rows) {
+                V columns[vectors];
+                constants<vectors>([&](auto v) FERRITE_INLINE_LAMBDA { columns[v] = V::load(b + v * width); });
+                constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
+                    const V f = factor(r);
+                    constants<vectors>([&](auto v) FERRITE_INLINE_LAMBDA {
+                        sum[r * vectors + v] = fma(f, columns[v], sum[r * vectors + v]);
+                    });
+                });
+            } else {
+                V factors[rows];
+                constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA { factors[r] = factor(r); });
+                constants<vectors>([&](auto v) FERRITE_INLINE_LAMBDA {
+                    const V column = V::load(b + v * width);
+                    constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
+                        sum[r * vectors + v] = fma(factors[r], column, sum[r * vectors + v]);
+                    });
+                });
             }
-            const float* from = t.start + static_cast<std::size_t>(r) * t.start_row + static_cast<std::size_t>(v) * width;
-            sum[r][v] = partial && v == vectors - 1 ? V::load_partial(from, t.last) : V::load(from);
-        }
-    const float* a = t.a;
-    const float* b = t.b;
-    for (std::size_t p = 0; p < t.k; ++p) {
-        V column[vectors];
-        for (int v = 0; v < vectors; ++v) {
-            const float* from = b + static_cast<std::size_t>(v) * width;
-            column[v] = partial && v == vectors - 1 ? V::load_partial(from, t.last) : V::load(from);
-        }
-        for (int r = 0; r < rows; ++r) {
-            const V factor = V::broadcast(a[static_cast<std::size_t>(r) * t.a_row]);
-            for (int v = 0; v < vectors; ++v) sum[r][v] = fma(factor, column[v], sum[r][v]);
-        }
-        a += t.a_step;
-        b += t.b_row;
+            a = behind(a, a_step);
+        };
+        std::size_t k = whole_k;
+        for (; k >= unrolled; k -= unrolled)
+            constants<unrolled>([&](auto) FERRITE_INLINE_LAMBDA { step(), b = behind(b, b_row); });
+        if constexpr (unrolled > 1)
+            for (; k != 0; --k) step(), b = behind(b, b_row);
+        b = t.edge;
+        for (k = edge_k; k != 0; --k) step(), b += vectors * width;
+        constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
+            finish(sum[i], std::integral_constant<std::size_t, i / vectors>{}, std::integral_constant<std::size_t, i % vectors>{});
+        });
+        next();
+        first = behind(first, signed_rows * a_row);
+        start = behind(start, signed_rows * start_row);
     }
-    for (int r = 0; r < rows; ++r)
-        for (int v = 0; v < vectors; ++v) {
-            float* to = t.out + static_cast<std::size_t>(r) * t.out_row + static_cast<std::size_t>(v) * width;
-            if (partial && v == vectors - 1)
-                sum[r][v].store_partial(to, t.last);
-            else
-                sum[r][v].store(to);
-        }
 }
 
-/// A tile of `count` <= rows rows and `columns` <= vectors * width columns.
-template <class Isa, int rows = TileShape<Isa>::rows, int vectors = TileShape<Isa>::vectors>
-[[gnu::noinline]] void any_tile(TileArguments<Isa> t, std::size_t count, std::size_t columns) {
-    constexpr std::size_t width = Vector<Isa>::width;
-    if constexpr (rows > 1) {
-        if (count < rows) return any_tile<Isa, rows - 1, vectors>(t, count, columns);
-    }
-    if constexpr (vectors > 1) {
-        if (columns <= (vectors - 1) * width) return any_tile<Isa, rows, vectors - 1>(t, count, columns);
-    }
-    t.last = columns - (vectors - 1) * width;
-    if (t.last == width)
-        tile<Isa, rows, vectors, false>(t);
-    else if constexpr (width > 1)
-        tile<Isa, rows, vectors, true>(t);
+template <class Isa, std::size_t rows, std::size_t vectors>
+void tiles(const Tile& t, std::size_t count) {
+    using V = Vector<Isa>;
+    const std::ptrdiff_t out_row = t.out_row;
+    float* out = t.out;
+    each_tile<Isa, rows, vectors>(
+        t, count,
+        [&](V sum, auto r, auto v) FERRITE_INLINE_LAMBDA {
+            max(V::broadcast(t.floor), sum).store(behind(out, static_cast<std::ptrdiff_t>(r) * out_row) + v * V::width);
+        },
+        [&]() FERRITE_INLINE_LAMBDA { out = behind(out, static_cast<std::ptrdiff_t>(rows) * out_row); });
 }
+
+/// finish(sum, at, r, n, constants) for all vectors of the tiles: at[0], at[1], at[2] are operands 0, 2 and 3 of the map.
+template <class Isa, std::size_t rows, std::size_t vectors, int operands, class Finish>
+FERRITE_INLINE void map_tiles(const TiledMap& m, Finish finish) {
+    constexpr std::size_t width = Vector<Isa>::width;
+    float* at[3] = {m.operand[0], m.operand[1], m.operand[2]};
+    const std::ptrdiff_t row = m.row;
+    const std::size_t last = m.columns - (vectors - 1) * width;
+    each_tile<Isa, rows, vectors>(
+        m.tile, m.count,
+        [&](Vector<Isa> sum, auto r, auto v) FERRITE_INLINE_LAMBDA {
+            const auto operand = [&](int i) FERRITE_INLINE_LAMBDA {
+                return behind(at[i], static_cast<std::ptrdiff_t>(r) * row) + v * width;
+            };
+            finish(sum, operand, v + 1 == vectors ? last : width);
+        },
+        [&]() FERRITE_INLINE_LAMBDA {
+            for (int i = 0; i < operands; ++i) at[i] = behind(at[i], static_cast<std::ptrdiff_t>(rows) * row);
+        });
+}
+template <class Isa, int operands, class Finish>
+FERRITE_INLINE void map_tiles(const TiledMap& m, Finish finish) {
+    if (m.vectors == 3)
+        map_tiles<Isa, most_rows(3), 3, operands>(m, finish);
+    else
+        map_tiles<Isa, most_rows(2), 2, operands>(m, finish);
+}
+template <class Isa, class Rule>
+FERRITE_INLINE void update_tiles(const TiledMap& m) {
+    using V = Vector<Isa>;
+    const UpdateVectors<Isa> k(m.constants);
+    map_tiles<Isa, 1 + Rule::states>(m, [&](V g, auto operand, std::size_t n) FERRITE_INLINE_LAMBDA {
+        V p = V::load_partial(operand(0), n), s = V::zero(), t = V::zero();
+        if constexpr (Rule::states > 0) s = V::load_partial(operand(1), n);
+        if constexpr (Rule::states > 1) t = V::load_partial(operand(2), n);
+        Rule::apply(k, p, g, s, t);
+        p.store_partial(operand(0), n);
+        if constexpr (Rule::states > 0) s.store_partial(operand(1), n);
+        if constexpr (Rule::states > 1) t.store_partial(operand(2), n);
+    });
+}
+
+/// The tiles by rows and vectors.
+template <class Isa>
+struct Tiles {
+    using Function = void(const Tile&, std::size_t count);
+    struct Table {
+        Function* of[most_vectors][most_rows(1)];
+    };
+    template <std::size_t vectors, std::size_t rows>
+    static constexpr void enter(Table& table) {
+        table.of[vectors - 1][rows - 1] = &tiles<Isa, rows, vectors>;
+        if constexpr (rows < most_rows(vectors))
+            enter<vectors, rows + 1>(table);
+        else if constexpr (vectors < most_vectors)
+            enter<vectors + 1, 1>(table);
+    }
+    static constexpr Table all() {
+        Table table{};
+        enter<1, 1>(table);
+        return table;
+    }
+    static constexpr Table table = all();
+};
+
+/// Calls body(first, size) for `count` things in the fewest groups of at most `most`, which differ by one at most.
+template <class Body>
+FERRITE_INLINE void balanced(std::size_t count, std::size_t most, Body body) {
+    const std::size_t groups = divide_up(count, most);
+    if (groups == 0) return;
+    const std::size_t size = count / groups;
+    std::size_t larger = count - size * groups;
+    for (std::size_t first = 0; first < count;) {
+        const std::size_t n = larger != 0 ? (--larger, size + 1) : size;
+        body(first, n);
+        first += n;
+    }
+}
+
+/// A strip of tiles over m rows: `tile` is that of the first row. Where `map` is given, it takes each tile as its operand 1
+/// on the way to the others, which belong to the first row as well. Otherwise a strip that ends within a vector takes the
+/// same way: tile.start and tile.out have no more than `columns` columns then.
+template <class Isa>
+struct Strip {
+    using V = Vector<Isa>;
+    Tile tile;
+    std::size_t m, vectors, columns;
+    const Kernel<Map>* map;
+    bool tiled;  ///< the map may be done in registers
+    const float* map_constants;
+    float* operand[4];
+    std::size_t stride[4];
+};
 
 template <class Isa>
-FERRITE_INLINE std::size_t smaller(std::size_t a, std::size_t b) {
-    return a < b ? a : b;
+[[gnu::noinline]] void run(const Strip<Isa>& s) {
+    using V = Vector<Isa>;
+    constexpr std::size_t width = V::width;
+    const std::size_t row = s.vectors * width;
+    float between[most_vectors * width];  // stays in the nearest cache
+    static_assert(most_vectors >= 12);
+    const auto& by_rows = Tiles<Isa>::table.of[s.vectors - 1];
+    Tile t = s.tile;
+    const auto next = [&](std::size_t rows) FERRITE_INLINE_LAMBDA {
+        t.a = behind(t.a, static_cast<std::ptrdiff_t>(rows) * t.a_row);
+        t.start = behind(t.start, static_cast<std::ptrdiff_t>(rows) * t.start_row);
+        t.out = behind(t.out, static_cast<std::ptrdiff_t>(rows) * t.out_row);
+    };
+    if (s.map == nullptr && s.columns == row) {
+        const std::size_t groups = divide_up(s.m, most_rows(s.vectors)), least = s.m / groups, larger = s.m - groups * least;
+        if (larger != 0) {
+            by_rows[least](t, larger);
+            next((least + 1) * larger);
+        }
+        by_rows[least - 1](t, groups - larger);
+        return;
+    }
+    std::size_t done = 0;
+    if (s.map != nullptr && s.map->tiled != nullptr && s.tiled && (s.vectors == 2 || s.vectors == 3)) {
+        const std::size_t rows = most_rows(s.vectors), count = s.m / rows;
+        if (count != 0)
+            (*s.map->tiled)({.tile = t, .vectors = s.vectors, .count = count, .columns = s.columns,
+                             .operand = {s.operand[0], s.operand[2], s.operand[3]},
+                             .row = bytes(s.stride[0]), .constants = s.map_constants});
+        done = rows * count;
+        next(done);
+    }
+    const bool again = t.start_row != 0;
+    Map map{};
+    map.stride[1] = row;
+    map.columns = s.columns;
+    map.constants = s.map_constants;
+    for (const int i : {0, 2, 3}) {
+        map.operand[i] = s.operand[i] != nullptr ? s.operand[i] + done * s.stride[i] : nullptr;
+        map.stride[i] = s.stride[i];
+    }
+    map.operand[1] = between;
+    balanced(s.m - done, most_rows(s.vectors), [&](std::size_t, std::size_t rows) FERRITE_INLINE_LAMBDA {
+        Tile buffered = t;
+        buffered.out = between;
+        buffered.out_row = bytes(row);
+        if (again) {
+            for (std::size_t r = 0; r < rows; ++r)
+                for (std::size_t c = 0; c < s.columns; c += width)
+                    V::load_partial(behind(t.start, static_cast<std::ptrdiff_t>(r) * t.start_row) + c, smaller(width, s.columns - c))
+                        .store(between + r * row + c);
+            buffered.start = between;
+            buffered.start_row = bytes(row);
+        }
+        by_rows[rows - 1](buffered, 1);
+        if (s.map != nullptr) {
+            map.rows = rows;
+            (*s.map)(map);
+            for (const int i : {0, 2, 3})
+                if (map.operand[i] != nullptr) map.operand[i] += rows * map.stride[i];
+        } else {
+            for (std::size_t r = 0; r < rows; ++r)
+                for (std::size_t c = 0; c < s.columns; c += width)
+                    V::load(between + r * row + c)
+                        .store_partial(behind(t.out, static_cast<std::ptrdiff_t>(r) * t.out_row) + c, smaller(width, s.columns - c));
+        }
+        next(rows);
+    });
+}
+
+/// Columns j0 .. of B (k x n) for a tile of `columns` columns in whole vectors: what lies behind the columns but before the
+/// end of B may be read, so that only the last rows are copied, into `edge`. Sets b, b_row, k, edge, edge_k.
+template <class Isa>
+struct Columns {
+    static constexpr std::size_t width = Vector<Isa>::width;
+    float edge[(width > most_vectors ? width : most_vectors) * width];
+
+    FERRITE_INLINE void operator()(Tile& t, const float* b, std::size_t b_row, std::size_t k, std::size_t rows_behind,
+                                   std::size_t columns, std::size_t vectors) {
+        using V = Vector<Isa>;
+        std::size_t copied = divide_up(vectors * width - columns, b_row);
+        copied = copied > rows_behind ? smaller(copied - rows_behind, k) : 0;
+        t.b = b;
+        t.b_row = bytes(b_row);
+        t.k = k - copied;
+        t.edge = edge;
+        t.edge_k = copied;
+        for (std::size_t p = 0; p < copied; ++p)
+            for (std::size_t v = 0; v < vectors; ++v)
+                V::load_partial(b + (t.k + p) * b_row + v * width, smaller(width, columns - v * width))
+                    .store(edge + (p * vectors + v) * width);
+    }
+};
+
+/// k rows of `columns` columns side by side, in whole vectors.
+template <class Isa>
+[[gnu::noinline]] void pack(float* panel, const float* b, std::size_t b_row, std::size_t k, std::size_t columns) {
+    using V = Vector<Isa>;
+    const std::size_t whole = columns / V::width, last = columns - whole * V::width;
+    for (std::size_t p = 0; p < k; ++p, b += b_row) {
+        for (std::size_t v = 0; v < whole; ++v, panel += V::width) V::load(b + v * V::width).store(panel);
+        if (last != 0) {
+            V::load_partial(b + whole * V::width, last).store(panel);
+            panel += V::width;
+        }
+    }
 }
 
 }  // namespace ferrite::simd
@@ -111,51 +364,58 @@ template <class Isa>
 void Kernels<Isa>::gemm(const Gemm& g) {
     using namespace simd;
     using V = Vector<Isa>;
-    constexpr std::size_t tile_rows = TileShape<Isa>::rows;
-    constexpr std::size_t tile_columns = TileShape<Isa>::vectors * V::width;
-    constexpr std::size_t depth = 192;  // rows of B a panel holds
-    // Panels of neighbouring tiles lie side by side, so that every instruction set needs the same memory.
-    constexpr std::size_t panels = gemm_scratch_floats / (depth * tile_columns);
-    static_assert(panels * depth * tile_columns == gemm_scratch_floats);
-    const bool pack = g.scratch != nullptr && g.m >= 4 * tile_rows;
+    constexpr float lowest = -__builtin_inff();
+    const std::size_t most = strip_vectors(g.m);
+    const bool again = g.m > most_rows(most);  // the strip of B is read more than once
+    const bool packs = again && g.scratch != nullptr;
+    // Rows of B: as many as fit the panel, half a first-level cache of 32 KiB with the lines that strided rows touch.
+    const std::size_t depth = !again ? g.k : packs ? gemm_scratch_floats / (3 * V::width) : 128;
+    const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
+    Columns<Isa> edges;
+    float start[most_vectors * V::width];
+
     for (std::size_t p0 = 0; p0 == 0 || p0 < g.k; p0 += depth) {
-        const std::size_t k = smaller<Isa>(depth, g.k - p0);
-        for (std::size_t j0 = 0; j0 < g.n; j0 += tile_columns) {
-            const std::size_t columns = smaller<Isa>(tile_columns, g.n - j0);
+        const std::size_t k = smaller(depth, g.k - p0);
+        const bool ends = p0 + k == g.k;
+        balanced(divide_up(g.n, V::width), most, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
+            const std::size_t j0 = first * V::width;
+            const std::size_t columns = smaller(vectors * V::width, g.n - j0);
+            Strip<Isa> s{};
+            Tile& t = s.tile;
+            t.a = g.a + p0 * g.a_step;
+            t.a_row = bytes(g.a_row);
+            t.a_step = bytes(g.a_step);
+            t.out = g.c + j0;
+            t.out_row = bytes(g.c_row);
+            t.floor = ends && rectify ? 0.0f : lowest;
             const float* b = g.b + p0 * g.b_row + j0;
-            std::size_t b_row = g.b_row;
-            if (pack && columns == tile_columns) {
-                float* panel =
-                    g.scratch + j0 / tile_columns % panels * tile_columns * smaller<Isa>(depth, g.k);
-                for (std::size_t p = 0; p < k; ++p)
-                    for (std::size_t c = 0; c < tile_columns; c += V::width)
-                        V::load(b + p * b_row + c).store(panel + p * tile_columns + c);
-                b = panel;
-                b_row = tile_columns;
+            if (packs) {
+                pack<Isa>(g.scratch, b, g.b_row, k, columns);
+                edges(t, g.scratch, vectors * V::width, k, 1, columns, vectors);
+            } else {
+                edges(t, b, g.b_row, k, g.k - p0 - k, columns, vectors);
             }
-            for (std::size_t i0 = 0; i0 < g.m; i0 += tile_rows) {
-                float* c = g.c + i0 * g.c_row + j0;
-                const bool again = p0 != 0;
-                any_tile<Isa>({.a = g.a + i0 * g.a_row + p0 * g.a_step,
-                               .a_row = g.a_row,
-                               .a_step = g.a_step,
-                               .b = b,
-                               .b_row = b_row,
-                               .k = k,
-                               .start = again ? c : g.bias ? g.bias + j0 : nullptr,
-                               .start_row = again ? g.c_row : 0,
-                               .out = c,
-                               .out_row = g.c_row,
-                               .last = 0},
-                              smaller<Isa>(tile_rows, g.m - i0), columns);
+            if (p0 == 0) {
+                for (std::size_t v = 0; v < vectors; ++v)
+                    (g.bias ? V::load_partial(g.bias + j0 + v * V::width, smaller(V::width, columns - v * V::width))
+                            : V::zero())
+                        .store(start + v * V::width);
+                t.start = start;
+            } else {
+                t.start = t.out;
+                t.start_row = bytes(g.c_row);
             }
-            if (g.epilogue && p0 + depth >= g.k)
-                (*g.epilogue)({.operand = {g.c + j0, g.c + j0, nullptr, nullptr},
-                               .stride = {g.c_row, g.c_row, 0, 0},
-                               .rows = g.m,
-                               .columns = columns,
-                               .constants = g.constants});
-        }
+            s.m = g.m;
+            s.vectors = vectors;
+            s.columns = columns;
+            if (ends && !rectify) {
+                s.map = g.epilogue;
+                s.map_constants = g.constants;
+                s.operand[0] = t.out;
+                s.stride[0] = g.c_row;
+            }
+            run(s);
+        });
     }
 }
 
@@ -163,90 +423,154 @@ template <class Isa>
 void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     using namespace simd;
     using V = Vector<Isa>;
-    constexpr std::size_t tile_rows = TileShape<Isa>::rows;
-    constexpr std::size_t tile_columns = TileShape<Isa>::vectors * V::width;
-    constexpr std::size_t block = 16;
+    constexpr std::size_t width = V::width;
     const bool weights = d.dw != nullptr || d.update != nullptr;
-    float between[tile_rows * tile_columns];  // a tile on its way from registers to a map: stays in L1
+    const std::size_t block = d.dx ? dense_block(d.batch) : d.inputs;
+    const bool plain = d.update != nullptr && d.w_constants[0] == 1.0f && d.w_constants[1] == __builtin_inff();
+    const float zeros[3 * width]{};
+    Columns<Isa> edges;
     const auto offset = [](float* p, std::size_t i) FERRITE_INLINE_LAMBDA { return p ? p + i : nullptr; };
+    const auto strip = [&](std::size_t m, std::size_t vectors, std::size_t columns) FERRITE_INLINE_LAMBDA {
+        Strip<Isa> s{};
+        s.tile.start = zeros;
+        s.tile.floor = -__builtin_inff();
+        s.m = m;
+        s.vectors = vectors;
+        s.columns = columns;
+        return s;
+    };
 
     for (std::size_t i0 = 0; i0 < d.inputs; i0 += block) {
-        const std::size_t rows = smaller<Isa>(block, d.inputs - i0);
-        // The old W, transposed, as the update below may change it.
-        if (d.dx) {
-            for (std::size_t i = 0; i < block; ++i)
-                for (std::size_t o = 0; o < d.outputs; ++o)
-                    d.scratch[o * block + i] = i < rows ? d.w[(i0 + i) * d.outputs + o] : 0.0f;
-        }
-        if (weights) {
-            for (std::size_t j0 = 0; j0 < d.outputs; j0 += tile_columns) {
-                const std::size_t columns = smaller<Isa>(tile_columns, d.outputs - j0);
-                for (std::size_t r0 = 0; r0 < rows; r0 += tile_rows) {
-                    const std::size_t count = smaller<Isa>(tile_rows, rows - r0);
-                    const std::size_t at = (i0 + r0) * d.outputs + j0;
-                    any_tile<Isa>({.a = d.x + i0 + r0,
-                                   .a_row = 1,
-                                   .a_step = d.inputs,
-                                   .b = d.dy + j0,
-                                   .b_row = d.outputs,
-                                   .k = d.batch,
-                                   .start = nullptr,
-                                   .start_row = 0,
-                                   .out = d.update ? between : d.dw + at,
-                                   .out_row = d.update ? tile_columns : d.outputs,
-                                   .last = 0},
-                                  count, columns);
-                    if (d.update)
-                        (*d.update)({.operand = {d.w + at, between, offset(d.w_state[0], at), offset(d.w_state[1], at)},
-                                     .stride = {d.outputs, tile_columns, d.outputs, d.outputs},
-                                     .rows = count,
-                                     .columns = columns,
-                                     .constants = d.w_constants});
+        const std::size_t rows = smaller(block, d.inputs - i0);
+        const std::size_t dx_vectors = smaller(3, strip_vectors(d.batch));
+        // The old W, transposed, as the update below may change it: strips of (outputs, vectors * width).
+        if (d.dx)
+            balanced(divide_up(rows, width), dx_vectors, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
+                float* const panel = d.scratch + first * width * d.outputs;
+                for (std::size_t v = 0; v < vectors; ++v) {
+                    const std::size_t from = (first + v) * width, count = smaller(width, rows - from);
+                    const float* const w = d.w + (i0 + from) * d.outputs;
+                    for (std::size_t o = 0; o < d.outputs; o += width) {
+                        const std::size_t columns = smaller(width, d.outputs - o);
+                        V square[width];
+                        for (std::size_t i = 0; i < width; ++i)
+                            square[i] = i < count ? V::load_partial(w + i * d.outputs + o, columns) : V::zero();
+                        transpose(square);
+                        for (std::size_t i = 0; i < columns; ++i) square[i].store(panel + ((o + i) * vectors + v) * width);
+                    }
                 }
-            }
-        }
-        if (d.dx) {
-            for (std::size_t j0 = 0; j0 < rows; j0 += tile_columns) {
-                const std::size_t columns = smaller<Isa>(tile_columns, rows - j0);
-                for (std::size_t r0 = 0; r0 < d.batch; r0 += tile_rows) {
-                    const std::size_t count = smaller<Isa>(tile_rows, d.batch - r0);
-                    const std::size_t at = r0 * d.inputs + i0 + j0;
-                    any_tile<Isa>({.a = d.dy + r0 * d.outputs,
-                                   .a_row = d.outputs,
-                                   .a_step = 1,
-                                   .b = d.scratch + j0,
-                                   .b_row = block,
-                                   .k = d.outputs,
-                                   .start = nullptr,
-                                   .start_row = 0,
-                                   .out = d.derivative ? between : d.dx + at,
-                                   .out_row = d.derivative ? tile_columns : d.inputs,
-                                   .last = 0},
-                                  count, columns);
-                    if (d.derivative)
-                        (*d.derivative)({.operand = {d.dx + at, between, const_cast<float*>(d.aux) + at, nullptr},
-                                         .stride = {d.inputs, tile_columns, d.inputs, 0},
-                                         .rows = count,
-                                         .columns = columns,
-                                         .constants = d.derivative_constants});
-                }
-            }
-        }
+            });
+        if (weights)
+            balanced(divide_up(d.outputs, width), smaller(3, strip_vectors(rows)),
+                     [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
+                const std::size_t j0 = first * width, columns = smaller(vectors * width, d.outputs - j0);
+                const std::size_t at = i0 * d.outputs + j0;
+                Strip<Isa> s = strip(rows, vectors, columns);
+                s.tile.a = d.x + i0;
+                s.tile.a_row = bytes(1);
+                s.tile.a_step = bytes(d.inputs);
+                edges(s.tile, d.dy + j0, d.outputs, d.batch, 0, columns, vectors);
+                s.tile.out = d.update ? nullptr : d.dw + at;
+                s.tile.out_row = d.update ? 0 : bytes(d.outputs);
+                s.map = d.update;
+                s.tiled = plain;
+                s.map_constants = d.w_constants;
+                s.operand[0] = d.w + at;
+                s.operand[2] = offset(d.w_state[0], at);
+                s.operand[3] = offset(d.w_state[1], at);
+                s.stride[0] = s.stride[2] = s.stride[3] = d.outputs;
+                run(s);
+            });
+        if (d.dx)
+            balanced(divide_up(rows, width), dx_vectors, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
+                const std::size_t j0 = first * width, columns = smaller(vectors * width, rows - j0);
+                const std::size_t at = i0 + j0;
+                Strip<Isa> s = strip(d.batch, vectors, columns);
+                s.tile.a = d.dy;
+                s.tile.a_row = bytes(d.outputs);
+                s.tile.a_step = bytes(1);
+                edges(s.tile, d.scratch + j0 * d.outputs, vectors * width, d.outputs, 1, columns, vectors);
+                s.tile.out = d.dx + at;
+                s.tile.out_row = bytes(d.inputs);
+                s.map = d.derivative;
+                s.tiled = true;
+                s.map_constants = d.derivative_constants;
+                s.operand[0] = d.dx + at;
+                s.operand[2] = d.aux ? const_cast<float*>(d.aux) + at : nullptr;
+                s.stride[0] = s.stride[2] = d.inputs;
+                run(s);
+            });
     }
 
     if (!d.b || !(d.db || d.update)) return;
-    for (std::size_t j0 = 0; j0 < d.outputs; j0 += V::width) {
-        const std::size_t columns = smaller<Isa>(V::width, d.outputs - j0);
-        V sum = V::zero();
-        for (std::size_t r = 0; r < d.batch; ++r) sum = sum + V::load_partial(d.dy + r * d.outputs + j0, columns);
-        sum.store_partial(d.update ? between : d.db + j0, columns);
-        if (d.update)
-            (*d.update)({.operand = {d.b + j0, between, offset(d.b_state[0], j0), offset(d.b_state[1], j0)},
+    // Side by side, because each sum is a chain.
+    constexpr std::size_t chains = 8;
+    float sums[chains * width];
+    for (std::size_t j0 = 0; j0 < d.outputs; j0 += chains * width) {
+        const std::size_t columns = smaller(chains * width, d.outputs - j0);
+        const std::size_t vectors = columns / width, last = columns - vectors * width;
+        V sum[chains];
+        for (std::size_t v = 0; v < chains; ++v) sum[v] = V::zero();
+        if (vectors == chains) {
+            for (std::size_t r = 0; r < d.batch; ++r)
+                for (std::size_t v = 0; v < chains; ++v) sum[v] = sum[v] + V::load(d.dy + r * d.outputs + j0 + v * width);
+            for (std::size_t v = 0; v < chains; ++v) sum[v].store(sums + v * width);
+        } else {
+            for (std::size_t v = 0; v < divide_up(columns, width); ++v) {
+                const std::size_t n = v == vectors ? last : width;
+                for (std::size_t r = 0; r < d.batch; ++r)
+                    sum[0] = sum[0] + V::load_partial(d.dy + r * d.outputs + j0 + v * width, n);
+                sum[0].store(sums + v * width);
+                sum[0] = V::zero();
+            }
+        }
+        if (d.update) {
+            (*d.update)({.operand = {d.b + j0, sums, offset(d.b_state[0], j0), offset(d.b_state[1], j0)},
                          .stride = {0, 0, 0, 0},
                          .rows = 1,
                          .columns = columns,
                          .constants = d.b_constants});
+        } else {
+            for (std::size_t v = 0; v < divide_up(columns, width); ++v)
+                V::load(sums + v * width).store_partial(d.db + j0 + v * width, v == vectors ? last : width);
+        }
     }
+}
+
+template <class Isa>
+void Kernels<Isa>::relu_backward_tiled(const TiledMap& m) {
+    using V = simd::Vector<Isa>;
+    simd::map_tiles<Isa, 2>(m, [](V dy, auto operand, std::size_t n) FERRITE_INLINE_LAMBDA {
+        select(V::load_partial(operand(1), n) <= V::zero(), V::zero(), dy).store_partial(operand(0), n);
+    });
+}
+template <class Isa>
+void Kernels<Isa>::sgd_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::SgdRule>(m);
+}
+template <class Isa>
+void Kernels<Isa>::momentum_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::MomentumRule>(m);
+}
+template <class Isa>
+void Kernels<Isa>::nesterov_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::NesterovRule>(m);
+}
+template <class Isa>
+void Kernels<Isa>::adagrad_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::AdaGradRule>(m);
+}
+template <class Isa>
+void Kernels<Isa>::rmsprop_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::RmsPropRule>(m);
+}
+template <class Isa>
+void Kernels<Isa>::adam_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::AdamRule>(m);
+}
+template <class Isa>
+void Kernels<Isa>::adamw_tiled(const TiledMap& m) {
+    simd::update_tiles<Isa, simd::AdamWRule>(m);
 }
 
 }  // namespace ferrite

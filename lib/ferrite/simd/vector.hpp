@@ -61,6 +61,7 @@ struct Portable {};
 ///   to_float(i)                             nearest even
 ///   round_to_int(a)                         nearest even, for |a| < 2^31
 ///   reduce_add(a)  reduce_max(a)            float: a[i] op a[i + width/2], and so on down to one lane
+///   transpose(rows)                         V rows[width]: lane j of rows[i] and lane i of rows[j] change places
 ///
 /// and for I = V::Int, wrapping: I::broadcast(s), i + j, i - j, i & j, i | j, i ^ j, i == j, i > j (to
 /// V::Mask), shift_left<n>(i), shift_right_logical<n>(i), shift_right_arithmetic<n>(i) with 0 <= n < 32.
@@ -286,6 +287,15 @@ requires(portable_width<Isa> > 0) struct Vector<Isa> {
         }
         return result;
     }
+    FERRITE_INLINE friend void transpose(Vector (&rows)[width]) {
+        for (std::size_t i = 1; i < width; ++i) {
+            for (std::size_t j = 0; j < i; ++j) {
+                const float kept = rows[i].lane[j];
+                rows[i].lane[j] = rows[j].lane[i];
+                rows[j].lane[i] = kept;
+            }
+        }
+    }
     FERRITE_INLINE friend float reduce_add(Vector a) {
         for (std::size_t half = width / 2; half > 0; half /= 2) {
             for (std::size_t i = 0; i < half; ++i) a.lane[i] += a.lane[i + half];
@@ -418,6 +428,24 @@ struct Vector<Avx2> {
     FERRITE_INLINE friend Vector from_bits(Int a) { return {Batch(_mm256_castsi256_ps(a.value))}; }
     FERRITE_INLINE friend Vector to_float(Int a) { return {Batch(_mm256_cvtepi32_ps(a.value))}; }
     FERRITE_INLINE friend Int round_to_int(Vector a) { return {_mm256_cvtps_epi32(a.value.data)}; }
+    // Pairs of rows, then pairs of pairs within each half, then the halves.
+    FERRITE_INLINE friend void transpose(Vector (&rows)[width]) {
+        __m256 pair[width], four[width];
+        for (int i = 0; i < 8; i += 2) {
+            pair[i] = _mm256_unpacklo_ps(rows[i].value.data, rows[i + 1].value.data);
+            pair[i + 1] = _mm256_unpackhi_ps(rows[i].value.data, rows[i + 1].value.data);
+        }
+        for (int i = 0; i < 8; i += 4) {
+            for (int j = 0; j < 2; ++j) {
+                four[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0x44);
+                four[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0xEE);
+            }
+        }
+        for (int i = 0; i < 4; ++i) {
+            rows[i] = {Batch(_mm256_permute2f128_ps(four[i], four[i + 4], 0x20))};
+            rows[i + 4] = {Batch(_mm256_permute2f128_ps(four[i], four[i + 4], 0x31))};
+        }
+    }
 
     FERRITE_INLINE friend float reduce_add(Vector a) {
         const __m128 four =
@@ -558,6 +586,30 @@ struct Vector<Avx512> {
     FERRITE_INLINE friend Vector from_bits(Int a) { return {Batch(_mm512_castsi512_ps(a.value))}; }
     FERRITE_INLINE friend Vector to_float(Int a) { return {Batch(_mm512_cvtepi32_ps(a.value))}; }
     FERRITE_INLINE friend Int round_to_int(Vector a) { return {_mm512_cvtps_epi32(a.value.data)}; }
+    // Pairs of rows, then pairs of pairs within each quarter, then the quarters as a 4 x 4 matrix.
+    FERRITE_INLINE friend void transpose(Vector (&rows)[width]) {
+        __m512 pair[width], four[width];
+        for (int i = 0; i < 16; i += 2) {
+            pair[i] = _mm512_unpacklo_ps(rows[i].value.data, rows[i + 1].value.data);
+            pair[i + 1] = _mm512_unpackhi_ps(rows[i].value.data, rows[i + 1].value.data);
+        }
+        for (int i = 0; i < 16; i += 4) {
+            for (int j = 0; j < 2; ++j) {
+                four[i + 2 * j] = _mm512_shuffle_ps(pair[i + j], pair[i + j + 2], 0x44);
+                four[i + 2 * j + 1] = _mm512_shuffle_ps(pair[i + j], pair[i + j + 2], 0xEE);
+            }
+        }
+        for (int i = 0; i < 4; ++i) {
+            const __m512 low = _mm512_shuffle_f32x4(four[i], four[i + 4], 0x88);
+            const __m512 low_odd = _mm512_shuffle_f32x4(four[i], four[i + 4], 0xDD);
+            const __m512 high = _mm512_shuffle_f32x4(four[i + 8], four[i + 12], 0x88);
+            const __m512 high_odd = _mm512_shuffle_f32x4(four[i + 8], four[i + 12], 0xDD);
+            rows[i] = {Batch(_mm512_shuffle_f32x4(low, high, 0x88))};
+            rows[i + 4] = {Batch(_mm512_shuffle_f32x4(low_odd, high_odd, 0x88))};
+            rows[i + 8] = {Batch(_mm512_shuffle_f32x4(low, high, 0xDD))};
+            rows[i + 12] = {Batch(_mm512_shuffle_f32x4(low_odd, high_odd, 0xDD))};
+        }
+    }
 
     FERRITE_INLINE friend float reduce_add(Vector a) {
         const __m256 eight =
