@@ -30,7 +30,7 @@ constexpr std::size_t strip_vectors(std::size_t m) {
 }
 
 /// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c); then the larger of
-/// that and `floor`, all in whole vectors. B has k rows at `b` and then `edge_k` rows at `edge`, whose row distance is the
+/// that and `floor`. Whole vectors of B and of `start` are read. B has k rows at `b` and then `edge_k` rows at `edge`, whose row distance is the
 /// width of the tile. Distances are in bytes.
 struct Tile {
     const float* a;
@@ -44,17 +44,19 @@ struct Tile {
     std::ptrdiff_t start_row;
     float* out;
     std::ptrdiff_t out_row;
+    std::size_t columns;  ///< of the result that are stored
     float floor;
+    float* panel;  ///< of a copying tile: gets the rows of B
 };
 }  // namespace ferrite::simd
 
 namespace ferrite {
 
-/// `count` tiles of 3 vectors and 4 rows or of 2 vectors and 6 rows, `columns` of their columns through a map whose
-/// operands 0, 2, 3 have one row distance, in bytes. Of an optimizer: with gradient_scale 1 and without clipping.
+/// `count` tiles of 3 vectors and 4 rows or of 2 vectors and 6 rows through a map whose operands 0, 2,
+/// 3 have one row distance, in bytes. Of an optimizer: with gradient_scale 1 and without clipping.
 struct TiledMap {
     simd::Tile tile;
-    std::size_t vectors, count, columns;
+    std::size_t vectors, count;
     float* operand[3];
     std::ptrdiff_t row;
     const float* constants;
@@ -82,7 +84,7 @@ FERRITE_INLINE void constants(Body body) {
 }
 
 /// finish(sum, out, r, v): what becomes of the sum in row r and vector v; `out` is the tile's. next(): the tile below follows.
-template <class Isa, std::size_t rows, std::size_t vectors, class Finish, class Next>
+template <class Isa, std::size_t rows, std::size_t vectors, bool copies, class Finish, class Next>
 FERRITE_INLINE void each_tile(const Tile& t, std::size_t count, Finish finish, Next next) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
@@ -90,6 +92,7 @@ FERRITE_INLINE void each_tile(const Tile& t, std::size_t count, Finish finish, N
     const std::ptrdiff_t start_row = t.start_row;
     const std::size_t whole_k = t.k, edge_k = t.edge_k;
     const float *first = t.a, *start = t.start;
+    float* panel = t.panel;
     constexpr auto signed_rows = static_cast<std::ptrdiff_t>(rows);
     // A loop of 25 rounds ends as predicted, one of 100 does not.
     constexpr std::size_t unrolled = rows >= vectors && rows * vectors >= 8 ? 4 : 1;
@@ -106,7 +109,16 @@ FERRITE_INLINE void each_tile(const Tile& t, std::size_t count, Finish finish, N
             };
             if constexpr (vectors <= rows) {
                 V columns[vectors];
-                constants<vectors>([&](auto v) FERRITE_INLINE_LAMBDA { columns[v] = V::load(b + v * width); });
+                constants<vectors>([&](auto v) FERRITE_INLINE_LAMBDA {
+                    columns[v] = V::load(b + v * width);
+                    if constexpr (copies) columns[v].store(panel + v * width);
+                });
+                if constexpr (copies) {
+                    panel += vectors * width;
+                    // Rows that are far apart are not foreseen by the processor: some 100 cycles ahead.
+                    __builtin_prefetch(behind(b, 16 * b_row));
+                    __builtin_prefetch(behind(b, 16 * b_row) + vectors * width - 1);
+                }
                 constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
                     const V f = factor(r);
                     constants<vectors>([&](auto v) FERRITE_INLINE_LAMBDA {
@@ -141,15 +153,18 @@ FERRITE_INLINE void each_tile(const Tile& t, std::size_t count, Finish finish, N
     }
 }
 
-template <class Isa, std::size_t rows, std::size_t vectors>
+template <class Isa, std::size_t rows, std::size_t vectors, bool copies = false>
 void tiles(const Tile& t, std::size_t count) {
     using V = Vector<Isa>;
     const std::ptrdiff_t out_row = t.out_row;
+    const std::size_t last = t.columns - (vectors - 1) * V::width;
     float* out = t.out;
-    each_tile<Isa, rows, vectors>(
+    each_tile<Isa, rows, vectors, copies>(
         t, count,
         [&](V sum, auto r, auto v) FERRITE_INLINE_LAMBDA {
-            max(V::broadcast(t.floor), sum).store(behind(out, static_cast<std::ptrdiff_t>(r) * out_row) + v * V::width);
+            max(V::broadcast(t.floor), sum)
+                .store_partial(behind(out, static_cast<std::ptrdiff_t>(r) * out_row) + v * V::width,
+                               v + 1 == vectors ? last : V::width);
         },
         [&]() FERRITE_INLINE_LAMBDA { out = behind(out, static_cast<std::ptrdiff_t>(rows) * out_row); });
 }
@@ -160,8 +175,8 @@ FERRITE_INLINE void map_tiles(const TiledMap& m, Finish finish) {
     constexpr std::size_t width = Vector<Isa>::width;
     float* at[3] = {m.operand[0], m.operand[1], m.operand[2]};
     const std::ptrdiff_t row = m.row;
-    const std::size_t last = m.columns - (vectors - 1) * width;
-    each_tile<Isa, rows, vectors>(
+    const std::size_t last = m.tile.columns - (vectors - 1) * width;
+    each_tile<Isa, rows, vectors, false>(
         m.tile, m.count,
         [&](Vector<Isa> sum, auto r, auto v) FERRITE_INLINE_LAMBDA {
             const auto operand = [&](int i) FERRITE_INLINE_LAMBDA {
@@ -233,13 +248,12 @@ FERRITE_INLINE void balanced(std::size_t count, std::size_t most, Body body) {
 }
 
 /// A strip of tiles over m rows: `tile` is that of the first row. Where `map` is given, it takes each tile as its operand 1
-/// on the way to the others, which belong to the first row as well. Otherwise a strip that ends within a vector takes the
-/// same way: tile.start and tile.out have no more than `columns` columns then.
+/// on the way to the others, which belong to the first row as well. tile.panel, if not null, gets the strip of B for all
+/// rows but the first.
 template <class Isa>
 struct Strip {
-    using V = Vector<Isa>;
     Tile tile;
-    std::size_t m, vectors, columns;
+    std::size_t m, vectors;
     const Kernel<Map>* map;
     bool tiled;  ///< the map may be done in registers
     const float* map_constants;
@@ -251,18 +265,67 @@ template <class Isa>
 [[gnu::noinline]] void run(const Strip<Isa>& s) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
-    const std::size_t row = s.vectors * width;
-    float between[most_vectors * width];  // stays in the nearest cache
-    static_assert(most_vectors >= 12);
+    const std::size_t row = s.vectors * width, most = most_rows(s.vectors);
     const auto& by_rows = Tiles<Isa>::table.of[s.vectors - 1];
     Tile t = s.tile;
+    Map map{};
+    map.stride[1] = row;
+    map.columns = t.columns;
+    map.constants = s.map_constants;
+    for (const int i : {0, 2, 3}) {
+        map.operand[i] = s.operand[i];
+        map.stride[i] = s.stride[i];
+    }
+    std::size_t left = s.m;
     const auto next = [&](std::size_t rows) FERRITE_INLINE_LAMBDA {
         t.a = behind(t.a, static_cast<std::ptrdiff_t>(rows) * t.a_row);
         t.start = behind(t.start, static_cast<std::ptrdiff_t>(rows) * t.start_row);
         t.out = behind(t.out, static_cast<std::ptrdiff_t>(rows) * t.out_row);
+        for (const int i : {0, 2, 3})
+            if (map.operand[i] != nullptr) map.operand[i] += rows * map.stride[i];
+        left -= rows;
     };
-    if (s.map == nullptr && s.columns == row) {
-        const std::size_t groups = divide_up(s.m, most_rows(s.vectors)), least = s.m / groups, larger = s.m - groups * least;
+    // Behind the last row of `start` there may be nothing to read.
+    const bool direct = s.map == nullptr && (t.columns == row || t.start_row == 0);
+    float between[most_vectors * width];  // stays in the nearest cache
+    static_assert(most_vectors >= 12);
+    const auto one_tile = [&](typename Tiles<Isa>::Function* function, std::size_t rows) FERRITE_INLINE_LAMBDA {
+        Tile buffered = t;
+        if (!direct) {
+            buffered.out = between;
+            buffered.out_row = bytes(row);
+            buffered.columns = row;
+            if (t.columns != row && t.start_row != 0) {
+                for (std::size_t r = 0; r < rows; ++r)
+                    for (std::size_t c = 0; c < t.columns; c += width)
+                        V::load_partial(behind(t.start, static_cast<std::ptrdiff_t>(r) * t.start_row) + c, smaller(width, t.columns - c))
+                            .store(between + r * row + c);
+                buffered.start = between;
+                buffered.start_row = bytes(row);
+            }
+        }
+        function(buffered, 1);
+        if (s.map != nullptr) {
+            map.operand[1] = between;
+            map.rows = rows;
+            (*s.map)(map);
+        } else if (!direct) {
+            for (std::size_t r = 0; r < rows; ++r)
+                for (std::size_t c = 0; c < t.columns; c += width)
+                    V::load(between + r * row + c)
+                        .store_partial(behind(t.out, static_cast<std::ptrdiff_t>(r) * t.out_row) + c, smaller(width, t.columns - c));
+        }
+        next(rows);
+    };
+    if (t.panel != nullptr && left > most && (s.vectors == 2 || s.vectors == 3)) {
+        one_tile(s.vectors == 2 ? &tiles<Isa, most_rows(2), 2, true> : &tiles<Isa, most_rows(3), 3, true>, most);
+        t.b = t.panel;
+        t.b_row = bytes(row);
+        t.k += t.edge_k;
+        t.edge_k = 0;
+    }
+    if (direct) {
+        const std::size_t groups = divide_up(left, most), least = left / groups, larger = left - groups * least;
         if (larger != 0) {
             by_rows[least](t, larger);
             next((least + 1) * larger);
@@ -270,52 +333,14 @@ template <class Isa>
         by_rows[least - 1](t, groups - larger);
         return;
     }
-    std::size_t done = 0;
-    if (s.map != nullptr && s.map->tiled != nullptr && s.tiled && (s.vectors == 2 || s.vectors == 3)) {
-        const std::size_t rows = most_rows(s.vectors), count = s.m / rows;
-        if (count != 0)
-            (*s.map->tiled)({.tile = t, .vectors = s.vectors, .count = count, .columns = s.columns,
-                             .operand = {s.operand[0], s.operand[2], s.operand[3]},
-                             .row = bytes(s.stride[0]), .constants = s.map_constants});
-        done = rows * count;
-        next(done);
+    if (s.map != nullptr && s.map->tiled != nullptr && s.tiled && left >= most && (s.vectors == 2 || s.vectors == 3)) {
+        const std::size_t count = left / most;
+        (*s.map->tiled)({.tile = t, .vectors = s.vectors, .count = count,
+                         .operand = {map.operand[0], map.operand[2], map.operand[3]},
+                         .row = bytes(map.stride[0]), .constants = map.constants});
+        next(most * count);
     }
-    const bool again = t.start_row != 0;
-    Map map{};
-    map.stride[1] = row;
-    map.columns = s.columns;
-    map.constants = s.map_constants;
-    for (const int i : {0, 2, 3}) {
-        map.operand[i] = s.operand[i] != nullptr ? s.operand[i] + done * s.stride[i] : nullptr;
-        map.stride[i] = s.stride[i];
-    }
-    map.operand[1] = between;
-    balanced(s.m - done, most_rows(s.vectors), [&](std::size_t, std::size_t rows) FERRITE_INLINE_LAMBDA {
-        Tile buffered = t;
-        buffered.out = between;
-        buffered.out_row = bytes(row);
-        if (again) {
-            for (std::size_t r = 0; r < rows; ++r)
-                for (std::size_t c = 0; c < s.columns; c += width)
-                    V::load_partial(behind(t.start, static_cast<std::ptrdiff_t>(r) * t.start_row) + c, smaller(width, s.columns - c))
-                        .store(between + r * row + c);
-            buffered.start = between;
-            buffered.start_row = bytes(row);
-        }
-        by_rows[rows - 1](buffered, 1);
-        if (s.map != nullptr) {
-            map.rows = rows;
-            (*s.map)(map);
-            for (const int i : {0, 2, 3})
-                if (map.operand[i] != nullptr) map.operand[i] += rows * map.stride[i];
-        } else {
-            for (std::size_t r = 0; r < rows; ++r)
-                for (std::size_t c = 0; c < s.columns; c += width)
-                    V::load(between + r * row + c)
-                        .store_partial(behind(t.out, static_cast<std::ptrdiff_t>(r) * t.out_row) + c, smaller(width, s.columns - c));
-        }
-        next(rows);
-    });
+    balanced(left, most, [&](std::size_t, std::size_t rows) FERRITE_INLINE_LAMBDA { one_tile(by_rows[rows - 1], rows); });
 }
 
 /// Columns j0 .. of B (k x n) for a tile of `columns` columns in whole vectors: what lies behind the columns but before the
@@ -342,19 +367,10 @@ struct Columns {
     }
 };
 
-/// k rows of `columns` columns side by side, in whole vectors.
+/// Floats of a panel on the stack, for instruction sets of processors that have one: rows of B that are not side by side
+/// meet in few sets of a cache, and a quarter of their vectors lies in two lines.
 template <class Isa>
-[[gnu::noinline]] void pack(float* panel, const float* b, std::size_t b_row, std::size_t k, std::size_t columns) {
-    using V = Vector<Isa>;
-    const std::size_t whole = columns / V::width, last = columns - whole * V::width;
-    for (std::size_t p = 0; p < k; ++p, b += b_row) {
-        for (std::size_t v = 0; v < whole; ++v, panel += V::width) V::load(b + v * V::width).store(panel);
-        if (last != 0) {
-            V::load_partial(b + whole * V::width, last).store(panel);
-            panel += V::width;
-        }
-    }
-}
+constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 128 * 48 : 1;
 
 }  // namespace ferrite::simd
 
@@ -367,9 +383,10 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     constexpr float lowest = -__builtin_inff();
     const std::size_t most = strip_vectors(g.m);
     const bool again = g.m > most_rows(most);  // the strip of B is read more than once
-    const bool packs = again && g.scratch != nullptr;
-    // Rows of B: as many as fit the panel, half a first-level cache of 32 KiB with the lines that strided rows touch.
-    const std::size_t depth = !again ? g.k : packs ? gemm_scratch_floats / (3 * V::width) : 128;
+    const bool copies = again && panel_floats<Isa> > 1 && (g.m >= 24 || g.b_row >= 256);
+    // Rows of B: as many as fit the panel, or half a first-level cache of 32 KiB with the lines that strided rows touch.
+    const std::size_t depth = !again ? g.k : copies ? panel_floats<Isa> / (3 * V::width) : 128;
+    alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
     float start[most_vectors * V::width];
@@ -389,12 +406,8 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             t.out_row = bytes(g.c_row);
             t.floor = ends && rectify ? 0.0f : lowest;
             const float* b = g.b + p0 * g.b_row + j0;
-            if (packs) {
-                pack<Isa>(g.scratch, b, g.b_row, k, columns);
-                edges(t, g.scratch, vectors * V::width, k, 1, columns, vectors);
-            } else {
-                edges(t, b, g.b_row, k, g.k - p0 - k, columns, vectors);
-            }
+            edges(t, b, g.b_row, k, g.k - p0 - k, columns, vectors);
+            t.panel = copies ? panel : nullptr;
             if (p0 == 0) {
                 for (std::size_t v = 0; v < vectors; ++v)
                     (g.bias ? V::load_partial(g.bias + j0 + v * V::width, smaller(V::width, columns - v * V::width))
@@ -407,7 +420,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             }
             s.m = g.m;
             s.vectors = vectors;
-            s.columns = columns;
+            t.columns = columns;
             if (ends && !rectify) {
                 s.map = g.epilogue;
                 s.map_constants = g.constants;
@@ -429,6 +442,8 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     const bool plain = d.update != nullptr && d.w_constants[0] == 1.0f && d.w_constants[1] == __builtin_inff();
     const float zeros[3 * width]{};
     Columns<Isa> edges;
+    alignas(64) float panel[panel_floats<Isa>];
+    const bool copies = d.batch * 3 * width <= panel_floats<Isa> && (d.batch >= 24 || d.outputs >= 256);
     const auto offset = [](float* p, std::size_t i) FERRITE_INLINE_LAMBDA { return p ? p + i : nullptr; };
     const auto strip = [&](std::size_t m, std::size_t vectors, std::size_t columns) FERRITE_INLINE_LAMBDA {
         Strip<Isa> s{};
@@ -436,7 +451,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         s.tile.floor = -__builtin_inff();
         s.m = m;
         s.vectors = vectors;
-        s.columns = columns;
+        s.tile.columns = columns;
         return s;
     };
 
@@ -446,7 +461,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         // The old W, transposed, as the update below may change it: strips of (outputs, vectors * width).
         if (d.dx)
             balanced(divide_up(rows, width), dx_vectors, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
-                float* const panel = d.scratch + first * width * d.outputs;
+                float* const to = d.scratch + first * width * d.outputs;
                 for (std::size_t v = 0; v < vectors; ++v) {
                     const std::size_t from = (first + v) * width, count = smaller(width, rows - from);
                     const float* const w = d.w + (i0 + from) * d.outputs;
@@ -456,7 +471,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                         for (std::size_t i = 0; i < width; ++i)
                             square[i] = i < count ? V::load_partial(w + i * d.outputs + o, columns) : V::zero();
                         transpose(square);
-                        for (std::size_t i = 0; i < columns; ++i) square[i].store(panel + ((o + i) * vectors + v) * width);
+                        for (std::size_t i = 0; i < columns; ++i) square[i].store(to + ((o + i) * vectors + v) * width);
                     }
                 }
             });
@@ -470,6 +485,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                 s.tile.a_row = bytes(1);
                 s.tile.a_step = bytes(d.inputs);
                 edges(s.tile, d.dy + j0, d.outputs, d.batch, 0, columns, vectors);
+                s.tile.panel = copies ? panel : nullptr;
                 s.tile.out = d.update ? nullptr : d.dw + at;
                 s.tile.out_row = d.update ? 0 : bytes(d.outputs);
                 s.map = d.update;
