@@ -49,9 +49,6 @@ inline constexpr std::size_t isa_count = static_cast<std::size_t>(Isa::count);
 /// nothing changes.
 Status select_isa(const char* name) noexcept;
 
-/// For the map at the end of a matrix product: its tiles with the map done in registers (simd/gemm.hpp), the bits of the map.
-struct TiledMap;
-
 /// One kernel: its name and its entry per instruction set. Steps refer to these objects, so that the linker drops
 /// every kernel that no program mentions.
 template <class Arguments>
@@ -59,8 +56,7 @@ struct Kernel {
     using Function = void(const Arguments&);
     const char* name;
     Function* entry[isa_count];
-    bool rectifies = false;                   ///< of a map: y = 0 > x ? 0 : x, which a product does in registers
-    const Kernel<TiledMap>* tiled = nullptr;  ///< of a map: what a product may call in its place
+    bool rectifies = false;  ///< of a map: it is that of Relu, forward or backward, which a product does in registers
     void operator()(const Arguments& arguments) const noexcept {
 #if defined(FERRITE_FIXED_ISA)
         entry[0](arguments);
@@ -74,7 +70,7 @@ struct Kernel {
 template <class Arguments>
 [[nodiscard]] constexpr Kernel<Arguments> portable_kernel(const char* name,
                                                           void (*function)(const Arguments&)) noexcept {
-    Kernel<Arguments> kernel{name, {}, false, nullptr};
+    Kernel<Arguments> kernel{name, {}, false};
     for (auto& entry : kernel.entry) entry = function;
     return kernel;
 }
@@ -259,14 +255,6 @@ struct Kernels {
     static void rmsprop(const Map&);
     static void adam(const Map&);
     static void adamw(const Map&);
-    static void relu_backward_tiled(const TiledMap&);
-    static void sgd_tiled(const TiledMap&);
-    static void momentum_tiled(const TiledMap&);
-    static void nesterov_tiled(const TiledMap&);
-    static void adagrad_tiled(const TiledMap&);
-    static void rmsprop_tiled(const TiledMap&);
-    static void adam_tiled(const TiledMap&);
-    static void adamw_tiled(const TiledMap&);
 };
 
 // Instantiated in simd/<isa>.cpp alone, with the flags of the set.
@@ -308,8 +296,7 @@ inline constexpr Kernel<Normalization> layer_norm_backward{"layer_norm_backward"
 inline constexpr Kernel<DropoutArguments> dropout{"dropout", {FERRITE_ENTRIES(dropout)}};
 /// y = 0 > x ? 0 : x (NaN stays NaN). Backward by y: dx = y <= 0 ? 0 : dy.
 inline constexpr Kernel<Map> relu{"relu", {FERRITE_ENTRIES(relu)}, true};
-inline constexpr Kernel<TiledMap> relu_backward_tiled{"relu_backward", {FERRITE_ENTRIES(relu_backward_tiled)}};
-inline constexpr Kernel<Map> relu_backward{"relu_backward", {FERRITE_ENTRIES(relu_backward)}, false, &relu_backward_tiled};
+inline constexpr Kernel<Map> relu_backward{"relu_backward", {FERRITE_ENTRIES(relu_backward)}, true};
 /// y = x <= 0 ? constants[0] x : x, constants[0] > 0. Backward by y: dx = y <= 0 ? constants[0] dy : dy.
 inline constexpr Kernel<Map> leaky_relu{"leaky_relu", {FERRITE_ENTRIES(leaky_relu)}};
 inline constexpr Kernel<Map> leaky_relu_backward{"leaky_relu_backward", {FERRITE_ENTRIES(leaky_relu_backward)}};
@@ -327,20 +314,13 @@ inline constexpr Kernel<Map> gelu_backward{"gelu_backward", {FERRITE_ENTRIES(gel
 /// y = constants[0] x. Backward: dx = constants[0] dy, with the operands of a forward map.
 inline constexpr Kernel<Map> scale{"scale", {FERRITE_ENTRIES(scale)}};
 /// The optimizers: formulas in optimizer.hpp, constants in UpdateConstants.
-inline constexpr Kernel<TiledMap> sgd_tiled{"sgd", {FERRITE_ENTRIES(sgd_tiled)}};
-inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}, false, &sgd_tiled};
-inline constexpr Kernel<TiledMap> momentum_tiled{"momentum", {FERRITE_ENTRIES(momentum_tiled)}};
-inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}, false, &momentum_tiled};
-inline constexpr Kernel<TiledMap> nesterov_tiled{"nesterov", {FERRITE_ENTRIES(nesterov_tiled)}};
-inline constexpr Kernel<Map> nesterov{"nesterov", {FERRITE_ENTRIES(nesterov)}, false, &nesterov_tiled};
-inline constexpr Kernel<TiledMap> adagrad_tiled{"adagrad", {FERRITE_ENTRIES(adagrad_tiled)}};
-inline constexpr Kernel<Map> adagrad{"adagrad", {FERRITE_ENTRIES(adagrad)}, false, &adagrad_tiled};
-inline constexpr Kernel<TiledMap> rmsprop_tiled{"rmsprop", {FERRITE_ENTRIES(rmsprop_tiled)}};
-inline constexpr Kernel<Map> rmsprop{"rmsprop", {FERRITE_ENTRIES(rmsprop)}, false, &rmsprop_tiled};
-inline constexpr Kernel<TiledMap> adam_tiled{"adam", {FERRITE_ENTRIES(adam_tiled)}};
-inline constexpr Kernel<Map> adam{"adam", {FERRITE_ENTRIES(adam)}, false, &adam_tiled};
-inline constexpr Kernel<TiledMap> adamw_tiled{"adamw", {FERRITE_ENTRIES(adamw_tiled)}};
-inline constexpr Kernel<Map> adamw{"adamw", {FERRITE_ENTRIES(adamw)}, false, &adamw_tiled};
+inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}};
+inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}};
+inline constexpr Kernel<Map> nesterov{"nesterov", {FERRITE_ENTRIES(nesterov)}};
+inline constexpr Kernel<Map> adagrad{"adagrad", {FERRITE_ENTRIES(adagrad)}};
+inline constexpr Kernel<Map> rmsprop{"rmsprop", {FERRITE_ENTRIES(rmsprop)}};
+inline constexpr Kernel<Map> adam{"adam", {FERRITE_ENTRIES(adam)}};
+inline constexpr Kernel<Map> adamw{"adamw", {FERRITE_ENTRIES(adamw)}};
 }  // namespace kernels
 
 /// c = a b for a (m, k), b (k, n), c (m, n), all of rank 2; c overlaps neither. `scratch`: empty, or
