@@ -75,8 +75,6 @@ void tiles(const Tile& t, std::size_t count) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
     constexpr auto signed_rows = static_cast<std::ptrdiff_t>(rows);
-    // A loop of 25 rounds ends as predicted, one of 100 does not.
-    constexpr std::size_t unrolled = width >= 4 && rows * vectors >= 8 ? 4 : 1;
     const std::ptrdiff_t a_row = t.a_row, a_step = t.a_step, b_row = t.b_row;
     const std::size_t whole_k = t.k, edge_k = t.edge_k, last = t.last;
     const float *first = t.a, *start = t.start, *gate = t.gate;
@@ -123,13 +121,15 @@ void tiles(const Tile& t, std::size_t count) {
             }
             a = behind(a, a_step);
         };
-        std::size_t k = whole_k;
-        for (; k >= unrolled; k -= unrolled)
-            constants<unrolled>([&](auto) FERRITE_INLINE_LAMBDA { step(), b = behind(b, b_row); });
-        if constexpr (unrolled > 1)
-            for (; k != 0; --k) step(), b = behind(b, b_row);
-        b = t.edge;
-        for (k = edge_k; k != 0; --k) step(), b += vectors * width;
+        std::ptrdiff_t row = b_row;
+        for (std::size_t k = whole_k, rest = edge_k;;) {
+            for (; k != 0; --k) step(), b = behind(b, row);
+            if (rest == 0) break;
+            b = t.edge;
+            row = bytes(vectors * width);
+            k = rest;
+            rest = 0;
+        }
         const V floor = V::broadcast(t.floor);
         constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA { sum[i] = max(floor, sum[i]); });
         if (gate != nullptr) {
