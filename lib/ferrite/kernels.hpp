@@ -92,7 +92,7 @@ struct Map {
 /// A (m x k): element (i, p) at a[i * a_row + p * a_step], so a transposed A is a matter of strides.
 /// B (k x n): row-major, row distance b_row. C (m x n): row distance c_row; overlaps neither A nor B.
 /// Each element: c = start; for p ascending: c = fma(a(i,p), b(p,j), c); start = bias[j], or 0 if bias is null.
-/// `scratch`: null, or gemm_panel_floats(k) floats, in which columns of B are packed where that pays.
+/// `scratch`: null, or gemm_scratch_floats floats, in which rows of A are packed where that pays: from some 512 cubed on.
 struct Gemm {
     const float* a;
     std::size_t a_row, a_step;
@@ -106,12 +106,9 @@ struct Gemm {
     const float* constants;  ///< of the epilogue
     float* scratch;
 };
-/// A panel of 128 rows of 48 floats, or of more rows and fewer floats: three quarters of a first-level cache of 32 KiB.
-inline constexpr std::size_t gemm_scratch_floats = 128 * 48;
-/// What a product of depth k uses of it.
-[[nodiscard]] constexpr std::size_t gemm_panel_floats(std::size_t k) noexcept {
-    return k < 128 ? k * 48 : gemm_scratch_floats;
-}
+/// Rows of A, and of each as many elements, that are side by side while a large product uses them.
+inline constexpr std::size_t gemm_block_rows = 256, gemm_block_depth = 256;
+inline constexpr std::size_t gemm_scratch_floats = gemm_block_rows * (gemm_block_depth + 32);
 
 /// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O).
 /// - dx (B, I), if not null: dx(r, i) = chain over o ascending, from 0, of fma(dy(r, o), W(i, o)), with W as it was

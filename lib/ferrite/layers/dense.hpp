@@ -14,7 +14,7 @@ inline void forward(const Call& call) {
     kernels::gemm({.a = call.operand[1], .a_row = inputs, .a_step = 1, .b = call.operand[3], .b_row = outputs,
                    .c = call.operand[0], .c_row = outputs, .m = call.pass->rows, .n = outputs, .k = inputs,
                    .bias = call.operand[4], .epilogue = step.map, .constants = step.constant,
-                   .scratch = call.operand[5]});
+                   .scratch = nullptr});
 }
 
 inline void backward(const Call& call) {
@@ -75,15 +75,12 @@ struct Dense {
             n.parameter[1] = e.parameter({.name = "b", .layer = n.layer, .elements = units, .fan_in = inputs,
                                           .initializer = bias_initializer, .trainable = !frozen, .decays = false});
         n.y = e.activation("dense", n.layer, units);
-        // Packing pays once a panel serves many rows, and for wide W it costs little beside W itself.
-        const bool pack = e.batch() >= 32 && units >= 128;
         e.step({.name = "dense",
                 .run = &dense_detail::forward,
                 .layer = n.layer,
                 .takes_map = true,
                 .operand = operands(n.y, n.x, no_buffer, e.parameter(n.parameter[0]).value,
-                                    bias ? e.parameter(n.parameter[1]).value : no_buffer,
-                                    pack ? e.scratch("panel", n.layer, gemm_panel_floats(inputs)) : no_buffer),
+                                    bias ? e.parameter(n.parameter[1]).value : no_buffer),
                 .size = {inputs, units},
                 .flops = std::uint64_t{2} * inputs * units});
     }

@@ -268,7 +268,7 @@ constexpr float lowest = -__builtin_inff();
 template <class Isa>
 alignas(64) constexpr float zeros[most_vectors<Isa> * Vector<Isa>::width]{};
 
-/// to(j, i) = from(i, j) for i < rows <= width, j < columns; what stands behind row i in to(j) is 0. Row distances in floats.
+/// to(j, i) = from(i, j) for i < rows <= width, j < columns. Row distances in floats.
 template <class Isa>
 FERRITE_INLINE void transpose(float* to, std::size_t to_row, const float* from, std::size_t from_row, std::size_t rows,
                               std::size_t columns) {
@@ -285,8 +285,28 @@ FERRITE_INLINE void transpose(float* to, std::size_t to_row, const float* from, 
         const std::size_t n = smaller(width, columns - j);
         for (std::size_t i = 0; i < width; ++i) square[i] = i < rows ? V::load_partial(from + i * from_row + j, n) : V::zero();
         transpose(square);
-        for (std::size_t i = 0; i < n; ++i) square[i].store(to + (j + i) * to_row);
+        for (std::size_t i = 0; i < n; ++i) square[i].store_partial(to + (j + i) * to_row, rows);
     }
+}
+
+/// Whether a matrix of few columns is better made as its transpose, with vectors along its rows: where whole vectors would
+/// leave more than a fifth of their lanes empty.
+template <class Isa>
+FERRITE_INLINE bool narrow(std::size_t rows, std::size_t columns) {
+    constexpr std::size_t width = Vector<Isa>::width;
+    return width >= 4 && rows >= 2 * width && columns <= 2 * width && divide_up(columns, width) * width * 4 > columns * 5;
+}
+/// A strip of such a transpose: 2 vectors of columns, over 3 vectors of rows.
+template <class Isa>
+constexpr std::size_t narrow_row = 3 * Vector<Isa>::width;
+template <class Isa>
+constexpr std::size_t narrow_floats = 2 * Vector<Isa>::width * narrow_row<Isa>;
+/// to(r, c) = strip(c, r) for r < rows <= narrow_row, c < columns.
+template <class Isa>
+[[gnu::noinline]] void turn(const float* strip, float* to, std::size_t to_row, std::size_t rows, std::size_t columns) {
+    constexpr std::size_t width = Vector<Isa>::width;
+    for (std::size_t c = 0; c < columns; c += width)
+        transpose<Isa>(to + c, to_row, strip + c * narrow_row<Isa>, narrow_row<Isa>, smaller(width, columns - c), rows);
 }
 
 /// The strips of dy for the columns j0 .. j0 + columns - 1 of W, which tiles over any rows of W share.
@@ -338,47 +358,81 @@ template <class Isa>
     }
 }
 
-/// The gradient of rows i0 .. i0 + rows - 1 of W, to d.dw or, through the first-level cache, to the optimizer.
+/// The gradient of W, rows by rows, to d.dw or, through the first-level cache, to the optimizer. `rows`: the most that come.
 template <class Isa>
-[[gnu::noinline]] void weight_rows(const DenseBackward& d, std::size_t i0, std::size_t rows, float* panel) {
-    constexpr std::size_t width = Vector<Isa>::width, room = gradient_floats<Isa>;
-    alignas(64) float gradient[room];
+struct WeightGradient {
+    static constexpr std::size_t width = Vector<Isa>::width, room = gradient_floats<Isa>;
+    const DenseBackward& d;
+    float* panel;
+    bool near, turned, whole;
+    Gradient<Isa> all;
+
     // Whole rows are one stream for the optimizer, while their strips of dy fit the panel or, few, the nearest cache.
-    const std::size_t vectors = divide_up(d.outputs, width);
-    const bool near = d.batch * d.outputs <= near_floats, fits = d.batch * vectors * width <= panel_floats<Isa>;
-    const bool whole = d.outputs * 16 <= room && d.outputs <= 16 * width && (near || fits);
-    const bool copies = !near && rows >= 24 && (whole || d.batch * 3 * width <= panel_floats<Isa>);
-    const auto columns_from = [&](std::size_t j0, std::size_t m) FERRITE_INLINE_LAMBDA {
-        Gradient<Isa> product(d, j0, d.batch == 1 ? 0 : m, rows, copies ? panel : nullptr);
-        // In fours, which are whole cache lines of most widths.
-        const std::size_t most = d.update == nullptr ? rows : room / m / 4 * 4;
-        for (std::size_t first = 0, n = 0; first < rows; first += n) {
-            n = smaller(most, rows - first);
-            const std::size_t at = (i0 + first) * d.outputs + j0;
-            float* const to = d.update == nullptr ? d.dw + at : gradient;
-            const std::size_t to_row = d.update == nullptr ? d.outputs : m;
-            if (d.batch == 1)
-                outer_product<Isa>(d.x + i0 + first, d.dy + j0, n, m, to, to_row);
-            else
-                product(d.x + i0 + first, n, to, to_row);
-            if (d.update == nullptr) continue;
-            Map map{.operand = {d.w + at, gradient, d.w_state[0] ? d.w_state[0] + at : nullptr,
-                                d.w_state[1] ? d.w_state[1] + at : nullptr},
-                    .stride = {d.outputs, m, d.outputs, d.outputs}, .rows = n, .columns = m, .constants = d.w_constants};
-            if (m == d.outputs) {
-                map.rows = 1;
-                map.columns = n * m;
-            }
-            (*d.update)(map);
+    FERRITE_INLINE WeightGradient(const DenseBackward& arguments, std::size_t rows, float* memory)
+        : d(arguments), panel(memory), near(d.batch * d.outputs <= near_floats),
+          turned(d.batch > 1 && narrow<Isa>(rows, d.outputs)),
+          whole(d.outputs <= 16 * width && d.outputs * 16 <= room &&
+                (near || d.batch * divide_up(d.outputs, width) * width <= panel_floats<Isa>)),
+          all(d, 0, whole && !turned && d.batch > 1 ? d.outputs : 0, rows, near || rows < 24 ? nullptr : panel) {}
+
+    FERRITE_INLINE void product(Gradient<Isa>& strips_of_dy, std::size_t i, std::size_t rows, std::size_t j0,
+                                std::size_t columns, float* to, std::size_t to_row) {
+        if (d.batch == 1) return outer_product<Isa>(d.x + i, d.dy + j0, rows, columns, to, to_row);
+        if (!turned) return strips_of_dy(d.x + i, rows, to, to_row);
+        Columns<Isa> edges;
+        float strip[narrow_floats<Isa>];
+        Tile t{};
+        t.a = d.dy;
+        t.a_row = bytes(1);
+        t.a_step = bytes(d.outputs);
+        t.start = zeros<Isa>;
+        t.floor = lowest;
+        t.out = strip;
+        t.out_row = bytes(narrow_row<Isa>);
+        for (std::size_t first = 0; first < rows; first += narrow_row<Isa>) {
+            const std::size_t n = smaller(narrow_row<Isa>, rows - first), vectors = divide_up(n, width);
+            edges(t, d.x + i + first, d.inputs, d.batch, 0, n, vectors);
+            run<Isa>(t, d.outputs, vectors);
+            turn<Isa>(strip, to + first * to_row, to_row, n, d.outputs);
         }
-    };
-    if (whole || d.batch == 1)
-        for (std::size_t j0 = 0; j0 < d.outputs; j0 += room / 4) columns_from(j0, smaller(room / 4, d.outputs - j0));
-    else
-        strips<Isa>(vectors, rows, [&](std::size_t first, std::size_t n) FERRITE_INLINE_LAMBDA {
-            columns_from(first * width, smaller(n * width, d.outputs - first * width));
+    }
+
+    [[gnu::noinline]] void operator()(std::size_t i0, std::size_t rows) {
+        alignas(64) float gradient[room];
+        const auto columns_from = [&](Gradient<Isa>& strips_of_dy, std::size_t j0, std::size_t m) FERRITE_INLINE_LAMBDA {
+            // In fours, which are whole cache lines of most widths.
+            const std::size_t most = d.update == nullptr ? rows : room / m / 4 * 4;
+            for (std::size_t first = 0, n = 0; first < rows; first += n) {
+                n = smaller(most, rows - first);
+                const std::size_t at = (i0 + first) * d.outputs + j0;
+                if (d.update == nullptr) {
+                    product(strips_of_dy, i0 + first, n, j0, m, d.dw + at, d.outputs);
+                    continue;
+                }
+                product(strips_of_dy, i0 + first, n, j0, m, gradient, m);
+                Map map{.operand = {d.w + at, gradient, d.w_state[0] ? d.w_state[0] + at : nullptr,
+                                    d.w_state[1] ? d.w_state[1] + at : nullptr},
+                        .stride = {d.outputs, m, d.outputs, d.outputs}, .rows = n, .columns = m, .constants = d.w_constants};
+                if (m == d.outputs) {
+                    map.rows = 1;
+                    map.columns = n * m;
+                }
+                (*d.update)(map);
+            }
+        };
+        if (whole || turned) return columns_from(all, 0, d.outputs);
+        if (d.batch == 1) {
+            for (std::size_t j0 = 0; j0 < d.outputs; j0 += room / 4) columns_from(all, j0, smaller(room / 4, d.outputs - j0));
+            return;
+        }
+        const bool copies = d.batch >= 24 && rows >= 24 && d.batch * 3 * width <= panel_floats<Isa>;
+        strips<Isa>(divide_up(d.outputs, width), rows, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
+            const std::size_t j0 = first * width, m = smaller(vectors * width, d.outputs - j0);
+            Gradient<Isa> one(d, j0, m, rows, copies ? panel : nullptr);
+            columns_from(one, j0, m);
         });
-}
+    }
+};
 
 /// db, or b through the optimizer. Chains side by side, because each sum is one.
 template <class Isa>
@@ -458,42 +512,57 @@ namespace ferrite {
 template <class Isa>
 void Kernels<Isa>::gemm(const Gemm& g) {
     using namespace simd;
-    constexpr std::size_t width = Vector<Isa>::width;
+    using V = Vector<Isa>;
+    constexpr std::size_t width = V::width;
+    if (g.m == 0 || g.n == 0) return;
     const std::size_t most = strip_vectors<Isa>(g.m);
     const bool again = g.m > most_rows(most);  // the strip of B is read more than once
     const bool copies = again && panel_floats<Isa> > 1 && (g.m >= 24 || g.b_row >= 256);
+    // Rows of A that are far apart meet in few sets of a cache, and more of them than the second level holds come from far for
+    // every strip of B.
+    const bool packs = copies && g.scratch != nullptr && g.a_step == 1 && g.m * g.k >= 4 * gemm_scratch_floats && g.n >= 128;
     // Rows of B: as many as fit the panel, or half a first-level cache of 32 KiB with the lines that strided rows touch.
-    const std::size_t depth = !again ? g.k : copies ? 6528 / (3 * width) : 128;
+    const std::size_t depth = !again ? g.k : packs ? gemm_block_depth : copies ? panel_floats<Isa> / (3 * width) : 128;
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
     Tile t{};
-    t.a_row = bytes(g.a_row);
     t.a_step = bytes(g.a_step);
     t.out_row = bytes(g.c_row);
-    const auto columns_of = [&](std::size_t p0, std::size_t k, std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
-        const std::size_t j0 = first * width, columns = smaller(vectors * width, g.n - j0);
+    const auto product = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
         const bool ends = p0 + k == g.k;
-        t.a = g.a + p0 * g.a_step;
-        t.out = g.c + j0;
         t.floor = ends && rectify ? 0.0f : lowest;
-        edges(t, g.b + p0 * g.b_row + j0, g.b_row, k, g.k - p0 - k, columns, vectors);
-        t.panel = copies ? panel : nullptr;
-        t.start = p0 != 0 ? t.out : g.bias != nullptr ? g.bias + j0 : zeros<Isa>;
-        t.start_row = p0 != 0 ? t.out_row : 0;
-        run<Isa>(t, g.m, vectors);
-        if (ends && g.epilogue != nullptr && !rectify)
-            (*g.epilogue)({.operand = {t.out, t.out, nullptr, nullptr}, .stride = {g.c_row, g.c_row, 0, 0}, .rows = g.m,
-                           .columns = columns, .constants = g.constants});
+        for (std::size_t i0 = 0, m = 0; i0 < g.m; i0 += m) {
+            m = packs ? smaller(gemm_block_rows, g.m - i0) : g.m;
+            const float* a = g.a + i0 * g.a_row + p0 * g.a_step;
+            t.a_row = bytes(g.a_row);
+            if (packs) {
+                const std::size_t row = k + 2 * width;  // rows start in different sets
+                for (std::size_t i = 0; i < m; ++i)
+                    for (std::size_t p = 0; p < k; p += width) {
+                        const std::size_t n = smaller(width, k - p);
+                        V::load_partial(a + i * g.a_row + p, n).store(g.scratch + i * row + p);
+                    }
+                a = g.scratch;
+                t.a_row = bytes(row);
+            }
+            strips<Isa>(divide_up(g.n, width), m, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
+                const std::size_t j0 = first * width, columns = smaller(vectors * width, g.n - j0);
+                t.a = a;
+                t.out = g.c + i0 * g.c_row + j0;
+                edges(t, g.b + p0 * g.b_row + j0, g.b_row, k, g.k - p0 - k, columns, vectors);
+                t.panel = copies ? panel : nullptr;
+                t.start = p0 != 0 ? t.out : g.bias != nullptr ? g.bias + j0 : zeros<Isa>;
+                t.start_row = p0 != 0 ? t.out_row : 0;
+                run<Isa>(t, m, vectors);
+                if (ends && g.epilogue != nullptr && !rectify)
+                    (*g.epilogue)({.operand = {t.out, t.out, nullptr, nullptr}, .stride = {g.c_row, g.c_row, 0, 0}, .rows = m,
+                                   .columns = columns, .constants = g.constants});
+            });
+        }
     };
-    const auto rows_of = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
-        strips<Isa>(divide_up(g.n, width), g.m, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
-            columns_of(p0, k, first, vectors);
-        });
-    };
-    if (g.m == 0 || g.n == 0) return;
-    if (g.k == 0) return rows_of(0, 0);
-    balanced(g.k, depth, rows_of);
+    if (g.k == 0) return product(0, 0);
+    balanced(g.k, depth, product);
 }
 
 template <class Isa>
@@ -502,14 +571,16 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     constexpr std::size_t width = Vector<Isa>::width;
     const bool weights = d.dw != nullptr || d.update != nullptr;
     alignas(64) float panel[panel_floats<Isa>];
+    const std::size_t block = d.dx == nullptr ? d.inputs : d.batch == 1 ? one_block<Isa> : dense_block(d.batch);
+    WeightGradient<Isa> weight_rows(d, smaller(block, d.inputs), panel);
     if (d.dx == nullptr) {
-        if (weights) weight_rows<Isa>(d, 0, d.inputs, panel);
+        if (weights) weight_rows(0, d.inputs);
     } else if (d.batch == 1) {
         float sums[one_block<Isa>];
         for (std::size_t i0 = 0; i0 < d.inputs; i0 += one_block<Isa>) {
             const std::size_t rows = smaller(one_block<Isa>, d.inputs - i0);
             input_gradient_of_one<Isa>(d, i0, rows, sums);
-            if (weights) weight_rows<Isa>(d, i0, rows, panel);
+            if (weights) weight_rows(i0, rows);
             if (d.derivative != nullptr)
                 (*d.derivative)({.operand = {d.dx + i0, sums, d.aux ? const_cast<float*>(d.aux) + i0 : nullptr, nullptr},
                                  .stride = {}, .rows = 1, .columns = rows, .constants = d.derivative_constants});
@@ -517,7 +588,6 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                 for (std::size_t i = 0; i < rows; ++i) d.dx[i0 + i] = sums[i];
         }
     } else {
-        const std::size_t block = dense_block(d.batch);
         const bool gates = d.derivative != nullptr && d.derivative->rectifies;
         // A strip of rows on the way to the derivative.
         constexpr std::size_t most_between = 16;
@@ -538,7 +608,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                                          d.w + (i0 + v * width) * d.outputs, d.outputs, smaller(width, rows - v * width),
                                          d.outputs);
             });
-            if (weights) weight_rows<Isa>(d, i0, rows, panel);
+            if (weights) weight_rows(i0, rows);
             strips<Isa>(block_vectors, d.batch, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
                 const std::size_t at = i0 + first * width, columns = smaller(vectors * width, rows - first * width);
                 t.a = d.dy;
