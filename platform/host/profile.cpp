@@ -162,7 +162,7 @@ struct Bound {
     std::string name;
 };
 
-/// The FMA peak, and reading and writing in the levels of memory that a program uses. Written is what is there already: no
+/// The FMA peak, and reading and writing in the levels of memory that a program uses. Writing is measured in place: no
 /// store is cheaper than one to a line that is read as well.
 class Limits {
   public:
@@ -177,19 +177,22 @@ class Limits {
     Limits(const Limits&) = delete;
     Limits& operator=(const Limits&) = delete;
 
-    /// The nearest level that holds this many bytes.
-    [[nodiscard]] std::size_t level(std::size_t bytes) const {
+    /// The nearest level that holds this many bytes; from here on it is one that prepare() cares for.
+    [[nodiscard]] std::size_t level(std::size_t bytes) {
         std::size_t l = 0;
         while (l + 1 < level_count && bytes > cache_[l]) ++l;
+        farthest_[l] = std::max(farthest_[l], bytes);
         return l;
     }
-    /// Measures the levels of this traffic too.
-    void add(const Traffic& traffic) {
+    void prepare() {
         for (std::size_t l = 0; l < level_count; ++l) {
-            if (traffic.read[l] + traffic.written[l] == 0 || read_[l]) continue;
-            // Half of a cache, so that the rest of the process has room.
-            const std::size_t bytes = l + 1 < level_count ? cache_[l] / 2 : 4 * cache_[level_count - 2];
-            const std::size_t size = bytes / sizeof(float) / 256 * 256;
+            if (farthest_[l] == 0) continue;
+            // As much as there is to hold, but half a cache, so that the rest of the process has room, and more than
+            // the cache before it has.
+            std::size_t bytes = cache_[l] / 2;
+            if (l + 1 == level_count) bytes = 4 * cache_[l - 1];
+            else if (l > 0) bytes = std::min(bytes, std::max(2 * cache_[l - 1], farthest_[l]));
+            const std::size_t size = bytes / sizeof(float) / 128 * 128;
             if (memory_.size() < size + line) memory_.resize(size + line, 1.0f);
             read_[l].emplace(static_cast<double>(size * sizeof(float)), [this, size] {
                 float result;
@@ -246,10 +249,11 @@ class Limits {
     static constexpr std::size_t line = buffer_alignment / sizeof(float);
     /// Starts at a cache line, as an arena does.
     [[nodiscard]] float* memory() {
-        return memory_.data() + (line - reinterpret_cast<std::uintptr_t>(memory_.data()) / sizeof(float) % line) % line;
+        const std::size_t behind = reinterpret_cast<std::uintptr_t>(memory_.data()) / sizeof(float) % line;
+        return memory_.data() + (line - behind) % line;
     }
 
-    std::array<std::size_t, level_count> cache_ = cache_sizes();
+    std::array<std::size_t, level_count> cache_ = cache_sizes(), farthest_{};
     std::vector<float> memory_;
     std::optional<Limit> fma_, read_[level_count], write_[level_count];
 };
@@ -272,33 +276,32 @@ Access access(const ProgramView& program, const Step& step, std::size_t k) {
     return {!written, written};
 }
 
-/// The bytes that steps touch from the last one that has touched this operand of step s to step s: a cache of that
-/// size still holds it. Steps follow each other in a ring; the input is touched by what gathers it.
+/// The bytes that the steps behind the last one that has touched this operand of step s touch, up to step s: a cache of
+/// that size still holds it. Steps follow each other in a ring; the input is touched by what gathers it.
 std::size_t bytes_since(const ProgramView& program, std::size_t s, BufferId id) {
     const std::size_t pass = pass_length(program);
     // A buffer that lies over another one is the same memory.
     const auto memory = [&](BufferId b) {
-        return program.buffers[b].over != no_buffer ? program.buffers[b].over : b;
+        return b != no_buffer && program.buffers[b].over != no_buffer ? program.buffers[b].over : b;
     };
     std::vector<bool> seen(program.buffers.size());
     std::size_t bytes = 0;
-    for (std::size_t back = 0; back <= pass; ++back) {
+    for (std::size_t back = 0; back < pass; ++back) {
         if (back > s && program.buffers[id].region == Region::input) break;
-        const Step& step = program.steps[(s + pass - back) % pass];
-        bool found = false;
-        for (const BufferId other : step.operand) {
-            if (other == no_buffer) continue;
-            found = found || memory(other) == memory(id);
-            if (!seen[memory(other)]) bytes += program.buffers[memory(other)].bytes;
+        const Operands& touched = program.steps[(s + pass - back) % pass].operand;
+        const auto same = [&](BufferId other) { return memory(other) == memory(id); };
+        if (back > 0 && std::any_of(touched.begin(), touched.end(), same)) break;
+        for (const BufferId other : touched) {
+            if (other == no_buffer || seen[memory(other)]) continue;
             seen[memory(other)] = true;
+            bytes += program.buffers[memory(other)].bytes;
         }
-        if (back > 0 && found) break;
     }
     return bytes;
 }
 
 /// Every operand counts once, those that an update changes twice.
-Traffic traffic_of(const ProgramView& program, std::size_t s, const Limits& limits) {
+Traffic traffic_of(const ProgramView& program, std::size_t s, Limits& limits) {
     Traffic traffic;
     const Step& step = program.steps[s];
     for (std::size_t k = 0; k < std::size(step.operand); ++k) {
@@ -351,7 +354,8 @@ Profile measure(const ProfileOptions& options, TrainingBatches& batches, Learner
     session.initialize(Seed{options.model.seed});
     Limits limits;
     std::vector<Traffic> traffic;
-    for (std::size_t s = 0; s < pass; ++s) limits.add(traffic.emplace_back(traffic_of(program, s, limits)));
+    for (std::size_t s = 0; s < pass; ++s) traffic.push_back(traffic_of(program, s, limits));
+    limits.prepare();
     for (std::uint32_t i = 0; i < warm_up; ++i) {
         const Batch& batch = batches.next();
         session.step(batch.inputs(), batch.labels());
@@ -517,8 +521,8 @@ void profile_command(const ProfileOptions& options) {
                  data.dataset().name + " after " + std::to_string(warm_up) + " to warm up\n");
     console.line(profile_table(profile, learner.program(), layers) + '\n');
     console.line(
-        "Shares are of the mean, rates of the median. GFLOP/s: multiplications and additions of matrix products. GB/s: "
-        "what a step has to read and write.");
+        "Shares are of the mean, rates of the median. GFLOP/s: multiplications and additions of matrix "
+        "products. GB/s: what a step has to read and write.");
     const auto rates = [&](const char* what) {
         std::string text;
         for (const auto& [level, rate] : profile.limits.at(what).items())
@@ -528,17 +532,18 @@ void profile_command(const ProfileOptions& options) {
     console.line("Limits, measured in between: FMA " +
                  fixed("%.1f", profile.limits.at("fma_gflops").get<double>()) + " GFLOP/s; read " +
                  rates("read_gbytes_per_second") + " GB/s; write " + rates("write_gbytes_per_second") +
-                 " GB/s. A step's is the one that it cannot be faster than, with each operand in the nearest cache that "
-                 "can still hold it.");
-    console.line("Watching costs " + fixed("%.3f", profile.overhead.whole) + " us a step, " +
-                 fixed("%.3f", profile.overhead.inside) + " us of it within the step, which are taken off its time.");
+                 " GB/s. A step cannot be faster than its limit, with each operand in the nearest cache that can "
+                 "still hold it.");
+    console.line("Watching costs " + fixed("%.3f", profile.overhead.whole) + " us a step; the " +
+                 fixed("%.3f", profile.overhead.inside) + " us of it within the step are taken off its time.");
 }
 
 }  // namespace
 
 void add_profile_command(CLI::App& app) {
     CLI::App* const command =
-        app.add_subcommand("profile", "Train for a while and show the time of every step and how near it is to the machine's limit");
+        app.add_subcommand("profile", "Train for a while and show how long every step takes and how near the "
+                                      "machine's limit it is");
     const auto options = std::make_shared<ProfileOptions>();
     add_data_options(*command, options->data);
     add_model_options(*command, options->model);
