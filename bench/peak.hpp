@@ -48,17 +48,19 @@ void Kernels<Isa>::read(const Read& arguments) {
 template <class Isa>
 void Kernels<Isa>::move(const Map& map) {
     using V = simd::Vector<Isa>;
-    unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA {
-        V::load(map.operand[1] + i).store(map.operand[0] + i);
-    });
+    // As values: read from `map` behind every store they would cost as much as the moves.
+    float* const y = map.operand[0];
+    const float* const x = map.operand[1];
+    unrolled<V>(map.columns, [=](std::size_t i) FERRITE_INLINE_LAMBDA { V::load(x + i).store(y + i); });
 }
 
 template <class Isa>
 void Kernels<Isa>::move_backward(const Map& map) {
     using V = simd::Vector<Isa>;
-    unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA {
-        (V::load(map.operand[1] + i) + V::load(map.operand[2] + i)).store(map.operand[0] + i);
-    });
+    float* const dx = map.operand[0];
+    const float *const dy = map.operand[1], *const y = map.operand[2];
+    unrolled<V>(map.columns,
+                [=](std::size_t i) FERRITE_INLINE_LAMBDA { (V::load(dy + i) + V::load(y + i)).store(dx + i); });
 }
 
 template <class Isa>

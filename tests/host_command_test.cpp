@@ -534,8 +534,66 @@ TEST_CASE("command: info, plan and profile answer in JSON as well") {
                                                "--steps", "20", "--json", "O/p.json"}).code == 0
                                         ? Outcome{0, read_text(place.out() / "p.json"), ""}
                                         : Outcome{});
-    CHECK(profile.at("steps").size() >= 6);
+    const json& steps = profile.at("steps");
+    CHECK(steps.size() >= 6);
     CHECK(place.files_in_out() == std::set<std::string>{"p.json"});
+
+    // Time: the steps and what stands beside them are the whole.
+    double sum = 0;
+    for (const json& step : steps) {
+        CAPTURE(step.dump());
+        CHECK(step.at("calls") == 20);
+        CHECK(step.at("mean_us") >= step.at("min_us"));
+        sum += step.at("mean_us").get<double>();
+        const double us = step.at("median_us");
+        CHECK(step.at("gflops").get<double>() == doctest::Approx(step.at("flops").get<double>() / us / 1e3));
+        CHECK(step.at("gbytes_per_second").get<double>() == doctest::Approx(step.at("bytes").get<double>() / us / 1e3));
+        CHECK(step.at("of_limit").get<double>() == doctest::Approx(step.at("limit_us").get<double>() / us));
+        CHECK(step.at("limit_us") > 0);
+    }
+    CHECK(profile.at("all_steps_us").get<double>() == doctest::Approx(sum));
+    CHECK(sum + profile.at("gather").at("mean_us").get<double>() + profile.at("watching_us").get<double>() +
+              profile.at("executor_us").get<double>() ==
+          doctest::Approx(profile.at("whole").at("mean_us").get<double>()));
+
+    // Work: dense 16-12 forward at a batch of 10 reads x, W and b and writes y; its backward step reads x and dy and changes
+    // W, b and their two states. All of it fits the first cache.
+    const json& limits = profile.at("limits");
+    CHECK(steps.front().at("name") == "dense");
+    CHECK(steps.front().at("flops") == 2 * 10 * 16 * 12);
+    CHECK(steps.front().at("bytes") == 4 * (10 * 16 + 16 * 12 + 12 + 10 * 12));
+    const json& back = steps.back();
+    CHECK(back.at("name") == "dense backward");
+    CHECK(back.at("optimizer") == "adam");
+    CHECK(back.at("flops") == 2 * 10 * 16 * 12);
+    const double read = 4 * (10 * 16 + 10 * 12 + 3 * (16 * 12 + 12)), written = 4 * 3 * (16 * 12 + 12);
+    CHECK(back.at("bytes") == read + written);
+    const double fma_us = 2 * 10 * 16 * 12 / limits.at("fma_gflops").get<double>() / 1e3,
+                 read_us = read / limits.at("read_gbytes_per_second").at("L1").get<double>() / 1e3,
+                 write_us = written / limits.at("write_gbytes_per_second").at("L1").get<double>() / 1e3;
+    CHECK(back.at("limit_us").get<double>() == doctest::Approx(std::max({fma_us, read_us, write_us})));
+    CHECK(back.at("limit") == (fma_us >= std::max(read_us, write_us) ? "FMA" : read_us >= write_us ? "read L1" : "write L1"));
+}
+
+TEST_CASE("command: the limit of a step is that of the cache that can still hold what it needs") {
+    const Workplace place;
+    // W of the first layer is 16 x 40000 floats: more than a first-level cache, so each iteration finds it further away.
+    const json profile = last_event(
+        place.run({"profile", "--data", "D", "--layers", "16,40000,10", "--batch", "1", "--optimizer", "sgd", "--steps", "3",
+                   "--json", "-"}));
+    const json& steps = profile.at("steps");
+    for (const json& step : {steps.front(), steps.back()}) {
+        CAPTURE(step.dump());
+        CHECK(step.at("limit") != "FMA");
+        CHECK(step.at("limit") != "read L1");
+        CHECK(step.at("limit") != "write L1");
+    }
+    CHECK(steps.front().at("limit").get<std::string>().starts_with("read "));
+    // The loss finds the logits where the step before it has left them.
+    const auto loss = std::find_if(steps.begin(), steps.end(),
+                                   [](const json& step) { return step.at("name") == "softmax_cross_entropy"; });
+    REQUIRE(loss != steps.end());
+    CHECK(loss->at("limit").get<std::string>().ends_with(" L1"));
 }
 
 TEST_CASE("command: a run that stops and goes on ends with the bits of one that did not stop") {

@@ -90,6 +90,7 @@ constexpr Bodies<fe::SoftmaxArguments> softmax = BODIES(softmax);
 constexpr Bodies<fe::SoftmaxArguments> softmax_backward = BODIES(softmax_backward);
 constexpr Bodies<fe::SumOfSquares> sum_of_squares = BODIES(sum_of_squares);
 constexpr Bodies<fe::DropoutArguments> dropout = BODIES(dropout);
+constexpr Bodies<fe::Pixels> pixels = BODIES(pixels);
 
 struct NormalizationCase {
     Bodies<fe::Normalization> bodies;
@@ -672,6 +673,33 @@ TEST_CASE("sum_of_squares") {
             compare(
                 arrays, source.below(2), [&](const Pointers& p) { oracle::sum_of_squares(arguments(p)); },
                 [&](const Set& set, const Pointers& p) { sum_of_squares[set](arguments(p)); });
+        }
+}
+
+TEST_CASE("pixels: every size, every byte, at every address") {
+    Source source(15);
+    std::vector<std::size_t> sizes(68);
+    for (std::size_t n = 0; n < sizes.size(); ++n) sizes[n] = n;
+    sizes.insert(sizes.end(), {256, 784, 1000});
+    for (const std::size_t n : sizes)
+        for (std::size_t shift = 0; shift < 4; ++shift) {
+            INFO("size ", n, ", from byte ", shift);
+            std::vector<Array> arrays(2);
+            for (std::size_t i = 0; i < (n + shift + 3) / 4; ++i) {
+                std::uint32_t four = 0;
+                for (std::size_t k = 0; k < 4; ++k) {
+                    const std::size_t byte = n >= 256 ? 4 * i + k - shift : source.below(256);
+                    four |= static_cast<std::uint32_t>(byte & 255) << (8 * k);
+                }
+                arrays[0].values.push_back(std::bit_cast<float>(four));
+            }
+            arrays[1].values.assign(n, canary);
+            const auto arguments = [=](const Pointers& p) {
+                return fe::Pixels{.x = reinterpret_cast<const std::uint8_t*>(p[0]) + shift, .y = p[1], .size = n};
+            };
+            compare(
+                arrays, source.below(2), [&](const Pointers& p) { oracle::pixels(arguments(p)); },
+                [&](const Set& set, const Pointers& p) { pixels[set](arguments(p)); });
         }
 }
 

@@ -402,6 +402,10 @@ inline void dropout(const DropoutArguments& d) {
     }
 }
 
+inline void pixels(const Pixels& a) {
+    for (std::size_t i = 0; i < a.size; ++i) a.y[i] = static_cast<float>(a.x[i]) / 255.0f;
+}
+
 inline void sum_of_squares(const SumOfSquares& s) {
     *s.result = sum(s.size, [&s](float lane, std::size_t i) { return std::fma(s.x[i], s.x[i], lane); });
 }

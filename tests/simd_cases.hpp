@@ -67,6 +67,8 @@ struct SimdCases {
     float (*reduce)(Reduction, const float* x, const float* y, std::size_t n);
     /// out[0..width) = load_partial(from, n), to[0..n) = the same by store_partial.
     void (*partial)(const float* from, std::size_t n, float* out, float* to);
+    /// out[0..width) = load_bytes_partial(from, n), n <= width, as floats.
+    void (*bytes)(const std::uint8_t* from, std::size_t n, float* out);
 };
 
 SimdCases simd_cases_avx2();
@@ -243,5 +245,9 @@ struct SimdCasesOf {
         value.store_partial(to, n);
     }
 
-    static SimdCases cases(const char* name) { return {name, V::width, apply, evaluate, reduce, partial}; }
+    static void bytes(const std::uint8_t* from, std::size_t n, float* out) {
+        to_float(n == V::width ? Int::load_bytes(from) : Int::load_bytes_partial(from, n)).store(out);
+    }
+
+    static SimdCases cases(const char* name) { return {name, V::width, apply, evaluate, reduce, partial, bytes}; }
 };

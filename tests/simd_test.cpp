@@ -325,6 +325,23 @@ TEST_CASE("partial loads and stores touch exactly n floats") {
     }
 }
 
+TEST_CASE("bytes become the numbers 0 to 255, and those behind the end zeros") {
+    std::uint8_t from[256 + 16];
+    for (std::size_t i = 0; i < sizeof from; ++i) from[i] = static_cast<std::uint8_t>(i);
+    for (const SimdCases& cases : all_cases()) {
+        INFO(std::string(cases.name));
+        for (std::size_t n = 0; n <= cases.width; ++n)
+            for (std::size_t first = 0; first < 256; ++first) {
+                float out[16];
+                cases.bytes(from + first, n, out);
+                for (std::size_t i = 0; i < cases.width; ++i) {
+                    const float right = i < n ? static_cast<float>((first + i) % 256) : 0.0f;
+                    if (bits(out[i]) != bits(right)) FAIL_CHECK("byte " << first + i << " of " << n << ": " << out[i]);
+                }
+            }
+    }
+}
+
 #if __has_include(<sys/mman.h>)
 TEST_CASE("partial loads and stores at the edges of mapped memory do not fault") {
     const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -342,6 +359,11 @@ TEST_CASE("partial loads and stores at the edges of mapped memory do not fault")
             cases.partial(end - n, n, out, begin);
             cases.partial(begin, n, out, end - n);
             for (std::size_t i = 0; i < cases.width; ++i) CHECK(out[i] == (i < n ? 1.0f : 0.0f));
+            std::memset(middle, 255, page);
+            for (const char* p : {middle, middle + page - n}) {
+                cases.bytes(reinterpret_cast<const std::uint8_t*>(p), n, out);
+                for (std::size_t i = 0; i < cases.width; ++i) CHECK(out[i] == (i < n ? 255.0f : 0.0f));
+            }
         }
     }
     munmap(map, 3 * page);

@@ -68,6 +68,30 @@ struct Gate : fe::activation_detail::Elementwise {
     }
     constexpr void backward(fe::Emitter&, fe::Node& n) const noexcept { n.dx = n.dy; }
 };
+/// y = x by a step with operands 0, 1 and, if `more`, 4 and 11; it counts those that are null and should not be or the
+/// other way round.
+template <bool more>
+struct Probe : fe::activation_detail::Elementwise {
+    static constexpr const char* name = "probe";
+    static constexpr fe::Nonlinearity nonlinearity = fe::Nonlinearity::linear;
+    static inline int wrong = 0, runs = 0;
+    static void look(const fe::Call& call) {
+        ++runs;
+        for (std::size_t i = 0; i < std::size(call.operand); ++i)
+            wrong += (call.operand[i] != nullptr) != (i < 2 || (more && (i == 4 || i == 11)));
+        call.operand[0][0] = call.operand[1][0];
+    }
+    constexpr void forward(fe::Emitter& e, fe::Node& n) const noexcept {
+        n.y = e.activation("probe", n.layer, n.out.elements());
+        fe::Step step{.name = "probe", .run = &look, .layer = n.layer, .operand = fe::operands(n.y, n.x)};
+        if (more) step.operand[4] = step.operand[11] = n.x;
+        e.step(step);
+    }
+    constexpr void backward(fe::Emitter&, fe::Node& n) const noexcept { n.dx = n.dy; }
+};
+inline constexpr auto probed = fe::sequential(fe::Shape{1}, Probe<true>{}, Probe<false>{}, Probe<true>{});
+inline constexpr fe::Inference one{};
+
 inline constexpr auto gated = fe::sequential(fe::Shape{2}, fe::Dense{.units = 3}, Gate{});
 inline constexpr auto not_gated = fe::sequential(fe::Shape{2}, fe::Dense{.units = 3});
 inline constexpr fe::Training one_by_one{.loss = fe::MeanSquaredError{}};
@@ -82,6 +106,17 @@ TEST_CASE("a map of two inputs behind a Dense is a step of its own") {
     const std::vector<float> x{1, -2};
     const auto y = with.predict(x), z = without.predict(x);
     for (std::size_t i = 0; i < 3; ++i) CHECK(y[i] == 2 * z[i]);
+}
+
+TEST_CASE("operands that a step does not have are null, whatever the step before it had") {
+    fe::Predictor<probed, one> predictor;
+    REQUIRE(predictor.use({}) == fe::Status::ok);
+    const std::vector<float> x{3};
+    CHECK(predictor.predict(x)[0] == 3.0f);
+    CHECK(Probe<true>::runs == 2);
+    CHECK(Probe<false>::runs == 1);
+    CHECK(Probe<true>::wrong == 0);
+    CHECK(Probe<false>::wrong == 0);
 }
 
 TEST_CASE("the best parameters are planned, kept, and back when the loss is not finite") {

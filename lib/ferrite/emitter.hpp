@@ -109,6 +109,7 @@ struct Step {
     bool takes_auxiliary = false;  ///< also one that reads operand 2
     bool decays = false;     ///< of an update step: which constants it takes
     Operands operand = operands();
+    std::uint8_t operands_end = 0;  ///< set by the compiler: from here on all operands are no_buffer
     std::uint32_t size[2]{};      ///< elements per sample
     float constant[8]{};          ///< of `map`, or of the step
     std::uint64_t flops = 0;      ///< per sample: multiplications and additions of its matrix products

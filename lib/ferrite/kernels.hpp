@@ -216,6 +216,13 @@ struct SumOfSquares {
     float* result;
 };
 
+/// y[i] = x[i] / 255, the correctly rounded quotient: the bytes of an image as numbers in [0, 1]. y must not overlap x.
+struct Pixels {
+    const std::uint8_t* x;
+    float* y;
+    std::size_t size;
+};
+
 /// The declarations of all kernels of one instruction set; simd/<isa>.cpp instantiates them.
 template <class IsaTag>
 struct Kernels {
@@ -234,6 +241,7 @@ struct Kernels {
     static void layer_norm(const Normalization&);
     static void layer_norm_backward(const Normalization&);
     static void dropout(const DropoutArguments&);
+    static void pixels(const Pixels&);
     static void scale(const Map&);
     static void relu(const Map&);
     static void relu_backward(const Map&);
@@ -291,6 +299,7 @@ inline constexpr Kernel<Normalization> batch_norm_backward{"batch_norm_backward"
 inline constexpr Kernel<Normalization> layer_norm{"layer_norm", {FERRITE_ENTRIES(layer_norm)}};
 inline constexpr Kernel<Normalization> layer_norm_backward{"layer_norm_backward", {FERRITE_ENTRIES(layer_norm_backward)}};
 inline constexpr Kernel<DropoutArguments> dropout{"dropout", {FERRITE_ENTRIES(dropout)}};
+inline constexpr Kernel<Pixels> pixels{"pixels", {FERRITE_ENTRIES(pixels)}};
 /// y = 0 > x ? 0 : x (NaN stays NaN). Backward by y: dx = y <= 0 ? 0 : dy.
 inline constexpr Kernel<Map> relu{"relu", {FERRITE_ENTRIES(relu)}, true};
 inline constexpr Kernel<Map> relu_backward{"relu_backward", {FERRITE_ENTRIES(relu_backward)}, true};

@@ -192,6 +192,15 @@ constexpr void emit_forward(Emitter& e, const M& model, Totals& totals, std::spa
     totals.forward_steps = static_cast<std::uint16_t>(e.step_count());
 }
 
+/// How many operands the executor has to resolve.
+constexpr void count_operands(std::span<Step> steps) noexcept {
+    for (Step& step : steps) {
+        std::size_t end = step.operand.size();
+        while (end > 0 && step.operand[end - 1] == no_buffer) --end;
+        step.operands_end = static_cast<std::uint8_t>(end);
+    }
+}
+
 /// The first and last step of every buffer.
 constexpr void find_lives(std::span<const Step> steps, std::span<Buffer> buffers, std::size_t link_step) noexcept {
     for (Buffer& b : buffers) b.first = no_step, b.last = 0;
@@ -408,6 +417,7 @@ constexpr Totals finish(Emitter& e, Totals totals, std::span<BufferId> order, bo
         find_lives(steps, buffers, totals.link_step);
         const std::size_t count = fuse(steps, buffers, e.tables().parameters.first(e.parameter_count()), folding, totals);
         if (link) totals.link_step = static_cast<std::uint16_t>(count - 1);
+        count_operands(steps.first(count));
         find_lives(steps.first(count), buffers, totals.link_step);
         // Read by the caller after the last step.
         if (totals.training) buffers[totals.loss_buffer].last = static_cast<std::uint16_t>(count - 1);

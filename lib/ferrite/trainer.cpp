@@ -13,32 +13,36 @@ void assertion_failed(const char*) noexcept {
 
 namespace {
 
+/// Where each region begins, by Region. Step tables are read at every step and addresses resolved as it runs: a table of
+/// addresses would cost RAM that a microcontroller does not have.
 struct Memory {
-    std::byte* arena;
-    const std::byte* parameters;  // null: in the arena
-    const float* input;
+    Memory(const ProgramView& program, std::byte* arena, const std::byte* parameters, const float* input) noexcept {
+        for (std::size_t r = 0; r < region_count; ++r) base[r] = arena + program.totals->region_offset[r];
+        // Inference steps only read parameters; no step writes the input.
+        if (parameters) base[static_cast<std::size_t>(Region::parameters)] = const_cast<std::byte*>(parameters);
+        base[static_cast<std::size_t>(Region::input)] =
+            const_cast<std::byte*>(reinterpret_cast<const std::byte*>(input));
+    }
+    std::byte* base[static_cast<std::size_t>(Region::count)];
 };
 
 float* address(const ProgramView& program, const Memory& memory, BufferId id) noexcept {
     if (id == no_buffer) return nullptr;
     const Buffer& buffer = program.buffers[id];
-    if (buffer.region == Region::input) return const_cast<float*>(memory.input);
-    // Inference steps only read parameters.
-    std::byte* base = buffer.region == Region::parameters && memory.parameters
-                          ? const_cast<std::byte*>(memory.parameters)
-                          : memory.arena;
-    return reinterpret_cast<float*>(base + program.offset(buffer));
+    return reinterpret_cast<float*>(memory.base[static_cast<std::size_t>(buffer.region)] + buffer.offset);
 }
 
 void execute(const ProgramView& program, const Memory& memory, std::size_t first, std::size_t last, Pass& pass,
              const Observer* observer) noexcept {
+    Call call{{}, nullptr, &pass};
+    std::size_t filled = 0;
     for (std::size_t i = first; i < last; ++i) {
         const Step& step = program.steps[i];
-        Call call;
         call.step = &step;
-        call.pass = &pass;
-        for (std::size_t k = 0; k < std::size(step.operand); ++k)
-            call.operand[k] = address(program, memory, step.operand[k]);
+        std::size_t k = 0;
+        for (; k < step.operands_end; ++k) call.operand[k] = address(program, memory, step.operand[k]);
+        for (; k < filled; ++k) call.operand[k] = nullptr;
+        filled = step.operands_end;
         if (observer && observer->before) observer->before(observer->context, i);
         step.run(call);
         if (observer && observer->after) observer->after(observer->context, i);
@@ -126,7 +130,7 @@ float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept
     pass.clip_norm = recipe_->clip_norm;
     const Totals& totals = *program_.totals;
     const std::size_t end = totals.link_step == no_step ? program_.steps.size() : totals.link_step;
-    execute(program_, {arena_, nullptr, inputs.data()}, 0, end, pass, observer_);
+    execute(program_, {program_, arena_, nullptr, inputs.data()}, 0, end, pass, observer_);
     const float loss = floats(totals.loss_buffer)[0];
     if (!(loss - loss == 0.0f)) restore_best();
     return loss;
@@ -148,7 +152,7 @@ float TrainingSession::step(std::span<const float> inputs, std::span<const float
 std::span<const float> TrainingSession::predict(std::span<const float> inputs) noexcept {
     const Totals& totals = *program_.totals;
     Pass pass{.rows = rows_of(program_, inputs)};
-    const Memory memory{arena_, nullptr, inputs.data()};
+    const Memory memory(program_, arena_, nullptr, inputs.data());
     execute(program_, memory, 0, totals.forward_steps, pass, observer_);
     if (totals.link_step != no_step)
         execute(program_, memory, totals.link_step, std::size_t{totals.link_step} + 1, pass, observer_);
@@ -159,7 +163,7 @@ Evaluation TrainingSession::evaluate(std::span<const float> inputs, std::span<co
     const Totals& totals = *program_.totals;
     Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data()};
     FERRITE_ASSERT(recipe_->loss.labels && labels.size() >= pass.rows);
-    const Memory memory{arena_, nullptr, inputs.data()};
+    const Memory memory(program_, arena_, nullptr, inputs.data());
     execute(program_, memory, 0, totals.forward_steps, pass, observer_);
     const std::size_t outputs = totals.output.elements();
     const float* z = address(program_, memory, totals.output_buffer);
@@ -173,7 +177,7 @@ Evaluation TrainingSession::evaluate(std::span<const float> inputs, std::span<co
 
 std::span<float> TrainingSession::floats(BufferId id) const noexcept {
     if (id == no_buffer) return {};
-    return {address(program_, {arena_, nullptr, nullptr}, id), program_.buffers[id].bytes / sizeof(float)};
+    return {address(program_, {program_, arena_, nullptr, nullptr}, id), program_.buffers[id].bytes / sizeof(float)};
 }
 std::span<float> TrainingSession::parameter(std::size_t i) const noexcept {
     return floats(program_.parameters[i].value);
@@ -220,7 +224,7 @@ Result<InferenceSession> InferenceSession::bind(ProgramView program, std::span<c
 std::span<const float> InferenceSession::predict(std::span<const float> inputs) noexcept {
     const Totals& totals = *program_.totals;
     Pass pass{.rows = rows_of(program_, inputs)};
-    const Memory memory{arena_, parameters_, inputs.data()};
+    const Memory memory(program_, arena_, parameters_, inputs.data());
     execute(program_, memory, 0, program_.steps.size(), pass, observer_);
     return {address(program_, memory, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
 }

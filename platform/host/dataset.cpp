@@ -6,10 +6,10 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cerrno>
 #include <cstdio>
+#include <ferrite/kernels.hpp>
 #include <memory>
 #include <new>
 #include <system_error>
@@ -249,13 +249,6 @@ Samples load_samples(const fs::path& directory, const std::string& part, std::ui
     return samples;
 }
 
-// 1 KB instead of a division a pixel: the same bits, since the table holds the IEEE quotients.
-constexpr std::array<float, 256> unit_interval = [] {
-    std::array<float, 256> table{};
-    for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i) / 255.0f;
-    return table;
-}();
-
 }  // namespace
 
 Error::Error(std::string_view where, std::string_view found, std::string_view expected)
@@ -298,13 +291,23 @@ fs::path default_dataset_directory(const fs::path& root) {
     return directory;
 }
 
+void prefetch(const Samples& samples, std::uint32_t index) noexcept {
+    constexpr std::size_t line = 64;
+    const std::size_t image_size = samples.images.image_size();
+    const std::uint8_t* const pixels = samples.images.pixels.data() + index * image_size;
+    for (std::size_t i = 0; i < image_size; i += line) __builtin_prefetch(pixels + i);
+    __builtin_prefetch(samples.labels.data() + index);
+}
+
 void gather(const Samples& samples, std::span<const std::uint32_t> indices, float* out) noexcept {
     const std::size_t image_size = samples.images.image_size();
-    for (const std::uint32_t index : indices) {
-        assert(index < samples.images.count);
-        const std::uint8_t* pixels = samples.images.pixels.data() + index * image_size;
-        out = std::transform(pixels, pixels + image_size, out,
-                             [](std::uint8_t pixel) { return unit_interval[pixel]; });
+    for (std::size_t b = 0; b < indices.size(); ++b) {
+        assert(indices[b] < samples.images.count);
+        // Images in random order come from memory, which takes longer than the conversion.
+        if (b + 1 < indices.size()) prefetch(samples, indices[b + 1]);
+        kernels::pixels({.x = samples.images.pixels.data() + indices[b] * image_size,
+                         .y = out + b * image_size,
+                         .size = image_size});
     }
 }
 

@@ -57,6 +57,9 @@ struct Dataset {
 /// package's name and the option --data in it, if there is no such directory.
 [[nodiscard]] std::filesystem::path default_dataset_directory(const std::filesystem::path& root = "/");
 
+/// Asks for image `index` and its label to come into the caches, and does not wait.
+void prefetch(const Samples& samples, std::uint32_t index) noexcept;
+
 /// out[b][p] = pixels[indices[b]][p] / 255, the correctly rounded float; p: the H * W pixels of an image.
 /// indices: (B), each below images.count, repeats allowed.
 /// out: (B, H * W), must not overlap the pixels. No heap.

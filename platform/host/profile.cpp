@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
-// `ferrite profile`: the time of every step of a program, taken while it trains.
+// `ferrite profile`: the time of every step of a program, taken while it trains, and the time that this machine needs
+// at least.
 #include <algorithm>
+#include <array>
+#include <bench/limits.hpp>
 #include <chrono>
+#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -18,6 +23,11 @@ using nlohmann::ordered_json;
 
 // Steps of training before the clock runs: pages are touched, caches and the processor's clock settle.
 constexpr std::uint32_t warm_up = 10;
+
+// The limits are measured this often, spread over the run; what they put into the caches is out of them after two more
+// steps, which do not count.
+constexpr std::uint32_t rounds = 20;
+constexpr int settling = 2;
 
 struct ProfileOptions {
     ModelOptions model;
@@ -69,7 +79,7 @@ struct Overhead {
 };
 
 Overhead measure_overhead() {
-    constexpr std::size_t calls = 20000;
+    constexpr std::size_t calls = 1000;
     Stopwatch watch(1, calls);
     const Observer observer = watch.observer();
     const auto begin = Clock::now();
@@ -81,17 +91,231 @@ Overhead measure_overhead() {
     return {whole, summary(watch.times(0)).mean};
 }
 
-/// Bytes that a step reads and writes. Each operand counts once, one that stands twice as input and output
-/// twice; what an optimizer updates is read and written.
-std::uint64_t bytes_moved(const ProgramView& program, const Step& step) {
-    std::uint64_t bytes = 0;
-    for (std::size_t i = 0; i < std::size(step.operand); ++i) {
-        if (step.operand[i] == no_buffer) continue;
-        const bool updated = step.run == &run_update && (i == 0 || i == 3 || i == 4);
-        bytes += std::uint64_t{program.buffers[step.operand[i]].bytes} * (updated ? 2 : 1);
+double median(std::vector<double> values) {
+    const auto half = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), half, values.end());
+    return *half;
+}
+
+// ---- the limits of the machine
+
+constexpr std::size_t level_count = 4;
+constexpr const char* level_name[level_count] = {"L1", "L2", "L3", "memory"};
+using PerLevel = std::array<double, level_count>;
+
+/// Bytes of the data caches, 0 for memory: as Linux tells, or the usual ones.
+std::array<std::size_t, level_count> cache_sizes() {
+    std::array<std::size_t, level_count> size{32 << 10, 512 << 10, 8 << 20, 0};
+    for (int index = 0; index < 8; ++index) {
+        const std::string directory =
+            "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + '/';
+        std::size_t level = 0, kibibytes = 0;
+        std::string type;
+        std::ifstream(directory + "level") >> level;
+        std::ifstream(directory + "type") >> type;
+        std::ifstream(directory + "size") >> kibibytes;
+        if (level >= 1 && level < level_count && type != "Instruction" && kibibytes != 0)
+            size[level - 1] = kibibytes << 10;
+    }
+    return size;
+}
+
+/// Work for which we know no faster code, and how much of it a microsecond does.
+class Limit {
+  public:
+    Limit(double work, std::function<void()> run) : work_(work), run_(std::move(run)) {}
+
+    void measure() {
+        constexpr double block_us = 50;  // a thousand times what reading the clock costs
+        if (calls_ == 0)
+            for (calls_ = 1; time() < block_us; calls_ *= 2) {}
+        run_();
+        rates_.push_back(work_ * static_cast<double>(calls_) / time());
+    }
+    [[nodiscard]] double rate() const { return median(rates_); }
+
+  private:
+    [[nodiscard]] double time() const {
+        const auto begin = Clock::now();
+        for (std::size_t i = 0; i < calls_; ++i) run_();
+        return microseconds(Clock::now() - begin);
+    }
+    double work_;
+    std::function<void()> run_;
+    std::size_t calls_ = 0;
+    std::vector<double> rates_;
+};
+
+/// Bytes that a step reads and writes, by the level of memory that they come from.
+struct Traffic {
+    PerLevel read{}, written{};
+
+    [[nodiscard]] double bytes() const {
+        return std::accumulate(read.begin(), read.end(), 0.0) +
+               std::accumulate(written.begin(), written.end(), 0.0);
+    }
+};
+
+/// The least time of a step, and what forbids a shorter one.
+struct Bound {
+    double us = 0;
+    std::string name;
+};
+
+/// The FMA peak, and reading and writing in the levels of memory that a program uses. Writing is measured in place: no
+/// store is cheaper than one to a line that is read as well.
+class Limits {
+  public:
+    Limits() {
+        constexpr std::size_t flops = 256 * bench::multiply_add_round;
+        fma_.emplace(static_cast<double>(flops), [] {
+            float result;
+            bench::multiply_add({.flops = flops, .factor = 0.5f, .addend = 1.0f, .result = &result});
+        });
+    }
+
+    Limits(const Limits&) = delete;
+    Limits& operator=(const Limits&) = delete;
+
+    /// The nearest level that holds this many bytes; from here on it is one that prepare() cares for.
+    [[nodiscard]] std::size_t level(std::size_t bytes) {
+        std::size_t l = 0;
+        while (l + 1 < level_count && bytes > cache_[l]) ++l;
+        farthest_[l] = std::max(farthest_[l], bytes);
+        return l;
+    }
+    void prepare() {
+        for (std::size_t l = 0; l < level_count; ++l) {
+            if (farthest_[l] == 0) continue;
+            // As much as there is to hold, but half a cache, so that the rest of the process has room, and more than
+            // the cache before it has.
+            std::size_t bytes = cache_[l] / 2;
+            if (l + 1 == level_count) bytes = 4 * cache_[l - 1];
+            else if (l > 0) bytes = std::min(bytes, std::max(2 * cache_[l - 1], farthest_[l]));
+            const std::size_t size = bytes / sizeof(float) / 128 * 128;
+            if (memory_.size() < size + line) memory_.resize(size + line, 1.0f);
+            read_[l].emplace(static_cast<double>(size * sizeof(float)), [this, size] {
+                float result;
+                bench::read({.x = memory(), .size = size, .result = &result});
+            });
+            write_[l].emplace(static_cast<double>(size * sizeof(float)), [this, size] {
+                bench::move({.operand = {memory(), memory(), nullptr, nullptr},
+                             .stride = {},
+                             .rows = 1,
+                             .columns = size,
+                             .constants = nullptr});
+            });
+        }
+    }
+    void measure() {
+        fma_->measure();
+        for (std::size_t l = 0; l < level_count; ++l) {
+            if (!read_[l]) continue;
+            read_[l]->measure();
+            write_[l]->measure();
+        }
+    }
+    /// A step multiplies and adds while it reads and writes, so the slowest of the three decides.
+    [[nodiscard]] Bound bound(double flops, const Traffic& traffic) const {
+        Bound bound{flops / fma_->rate(), "FMA"};
+        const auto compare = [&](const char* what, const PerLevel& bytes, const auto& limit) {
+            double sum = 0, largest = 0;
+            std::size_t of = 0;
+            for (std::size_t l = 0; l < level_count; ++l) {
+                if (bytes[l] == 0) continue;
+                const double us = bytes[l] / limit[l]->rate();
+                sum += us;
+                if (us > largest) largest = us, of = l;
+            }
+            if (sum > bound.us) bound = {sum, std::string(what) + ' ' + level_name[of]};
+        };
+        compare("read", traffic.read, read_);
+        compare("write", traffic.written, write_);
+        return bound;
+    }
+    [[nodiscard]] ordered_json json() const {
+        ordered_json read, write;
+        for (std::size_t l = 0; l < level_count; ++l) {
+            if (!read_[l]) continue;
+            read[level_name[l]] = read_[l]->rate() / 1e3;
+            write[level_name[l]] = write_[l]->rate() / 1e3;
+        }
+        return {{"fma_gflops", fma_->rate() / 1e3},
+                {"read_gbytes_per_second", read},
+                {"write_gbytes_per_second", write}};
+    }
+
+  private:
+    static constexpr std::size_t line = buffer_alignment / sizeof(float);
+    /// Starts at a cache line, as an arena does.
+    [[nodiscard]] float* memory() {
+        const std::size_t behind = reinterpret_cast<std::uintptr_t>(memory_.data()) / sizeof(float) % line;
+        return memory_.data() + (line - behind) % line;
+    }
+
+    std::array<std::size_t, level_count> cache_ = cache_sizes(), farthest_{};
+    std::vector<float> memory_;
+    std::optional<Limit> fma_, read_[level_count], write_[level_count];
+};
+
+/// Whether a step has to read and to write an operand, of which it may have none.
+struct Access {
+    bool read = false, written = false;
+};
+
+Access access(const ProgramView& program, const Step& step, std::size_t k) {
+    if (step.operand[k] == no_buffer) return {};
+    const Buffer& buffer = program.buffers[step.operand[k]];
+    const bool state = buffer.region == Region::parameters || buffer.region == Region::optimizer;
+    if (step.update != nullptr && state) return {true, true};
+    // Its own scratch memory, which stays where the step works.
+    if (buffer.region == Region::planned && buffer.first == buffer.last) return {};
+    // Named, but needed for dx and for an update alone.
+    if (step.run == &dense_detail::backward && (k == 4 || (k == 3 && step.operand[0] == no_buffer))) return {};
+    const bool written = k == 0 || (buffer.region == Region::gradients && k != 1);
+    return {!written, written};
+}
+
+/// The bytes that the steps behind the last one that has touched this operand of step s touch, up to step s: a cache of
+/// that size still holds it. Steps follow each other in a ring; the input is touched by what gathers it.
+std::size_t bytes_since(const ProgramView& program, std::size_t s, BufferId id) {
+    const std::size_t pass = pass_length(program);
+    // A buffer that lies over another one is the same memory.
+    const auto memory = [&](BufferId b) {
+        return b != no_buffer && program.buffers[b].over != no_buffer ? program.buffers[b].over : b;
+    };
+    std::vector<bool> seen(program.buffers.size());
+    std::size_t bytes = 0;
+    for (std::size_t back = 0; back < pass; ++back) {
+        if (back > s && program.buffers[id].region == Region::input) break;
+        const Operands& touched = program.steps[(s + pass - back) % pass].operand;
+        const auto same = [&](BufferId other) { return memory(other) == memory(id); };
+        if (back > 0 && std::any_of(touched.begin(), touched.end(), same)) break;
+        for (const BufferId other : touched) {
+            if (other == no_buffer || seen[memory(other)]) continue;
+            seen[memory(other)] = true;
+            bytes += program.buffers[memory(other)].bytes;
+        }
     }
     return bytes;
 }
+
+/// Every operand counts once, those that an update changes twice.
+Traffic traffic_of(const ProgramView& program, std::size_t s, Limits& limits) {
+    Traffic traffic;
+    const Step& step = program.steps[s];
+    for (std::size_t k = 0; k < std::size(step.operand); ++k) {
+        const auto [read, written] = access(program, step, k);
+        if (!read && !written) continue;
+        const std::size_t level = limits.level(bytes_since(program, s, step.operand[k]));
+        const double bytes = program.buffers[step.operand[k]].bytes;
+        if (read) traffic.read[level] += bytes;
+        if (written) traffic.written[level] += bytes;
+    }
+    return traffic;
+}
+
+// ---- the profile
 
 /// A step of the program and what was measured of it.
 struct Row {
@@ -99,24 +323,39 @@ struct Row {
     std::size_t calls = 0;
     Times us;
     double flops = 0, bytes = 0;  ///< a call
+    Bound bound;
 
     [[nodiscard]] double gflops() const { return flops / us.median / 1e3; }
     [[nodiscard]] double gbytes() const { return bytes / us.median / 1e3; }
+    [[nodiscard]] double of_limit() const { return bound.us / us.median; }
 };
 
 struct Profile {
     std::vector<Row> rows;
     Times gather, whole;
     double steps = 0;     ///< us, the sum of the steps' means
+    double watching = 0;  ///< us, the observer
     double executor = 0;  ///< us, what is left of the whole
+    double steps_median = 0, flops = 0, bound = 0;  ///< the sums of the steps' own
     Overhead overhead;
+    ordered_json limits;
 };
+
+/// Without what watching has added; the clock counts whole nanoseconds.
+Times without(double overhead, const Times& times) {
+    const auto left = [overhead](double time) { return std::max(time - overhead, 1e-3); };
+    return {left(times.mean), left(times.median), left(times.min)};
+}
 
 Profile measure(const ProfileOptions& options, TrainingBatches& batches, Learner& learner) {
     const ProgramView& program = learner.program();
     const std::size_t pass = pass_length(program);
     TrainingSession& session = learner.session();
     session.initialize(Seed{options.model.seed});
+    Limits limits;
+    std::vector<Traffic> traffic;
+    for (std::size_t s = 0; s < pass; ++s) traffic.push_back(traffic_of(program, s, limits));
+    limits.prepare();
     for (std::uint32_t i = 0; i < warm_up; ++i) {
         const Batch& batch = batches.next();
         session.step(batch.inputs(), batch.labels());
@@ -126,12 +365,23 @@ Profile measure(const ProfileOptions& options, TrainingBatches& batches, Learner
     std::vector<float> gather, whole;
     gather.reserve(options.steps);
     whole.reserve(options.steps);
+    std::vector<double> watched, inside;
+    std::size_t next_round = 0;
+    int settle = 0;
     while (whole.size() < options.steps) {
+        if (whole.size() >= next_round) {
+            limits.measure();
+            const Overhead overhead = measure_overhead();
+            watched.push_back(overhead.whole);
+            inside.push_back(overhead.inside);
+            next_round += (options.steps - 1) / rounds + 1;
+            settle = settling;
+        }
         const auto begin = Clock::now();
         const Batch& batch = batches.next();
         const auto gathered = Clock::now();
         // The last batch of an epoch may be smaller; it is learned from, but not counted.
-        const bool counts = batch.rows() == options.model.batch;
+        const bool counts = batch.rows() == options.model.batch && settle-- <= 0;
         session.observe(counts ? &observer : nullptr);
         session.step(batch.inputs(), batch.labels());
         if (!counts) continue;
@@ -140,18 +390,27 @@ Profile measure(const ProfileOptions& options, TrainingBatches& batches, Learner
     }
     session.observe(nullptr);
 
-    Profile profile{
-        .rows = {}, .gather = summary(gather), .whole = summary(whole), .overhead = measure_overhead()};
+    Profile profile;
+    profile.gather = summary(gather);
+    profile.whole = summary(whole);
+    profile.overhead = {median(watched), median(inside)};
+    profile.limits = limits.json();
     for (std::size_t s = 0; s < pass; ++s) {
-        const Step& step = program.steps[s];
-        profile.rows.push_back({.index = s,
-                                .calls = watch.times(s).size(),
-                                .us = summary(watch.times(s)),
-                                .flops = static_cast<double>(step.flops) * options.model.batch,
-                                .bytes = static_cast<double>(bytes_moved(program, step))});
-        profile.steps += profile.rows.back().us.mean;
+        const double flops = static_cast<double>(program.steps[s].flops) * options.model.batch;
+        const Row& row = profile.rows.emplace_back(
+            Row{.index = s,
+                .calls = watch.times(s).size(),
+                .us = without(profile.overhead.inside, summary(watch.times(s))),
+                .flops = flops,
+                .bytes = traffic[s].bytes(),
+                .bound = limits.bound(flops, traffic[s])});
+        profile.steps += row.us.mean;
+        profile.steps_median += row.us.median;
+        profile.flops += row.flops;
+        profile.bound += row.bound.us;
     }
-    profile.executor = profile.whole.mean - profile.gather.mean - profile.steps;
+    profile.watching = profile.overhead.whole * static_cast<double>(pass);
+    profile.executor = profile.whole.mean - profile.gather.mean - profile.steps - profile.watching;
     return profile;
 }
 
@@ -170,35 +429,37 @@ std::string profile_table(const Profile& profile, const ProgramView& program,
                  {"fused map", left},
                  {"optimizer", left},
                  {"layer", left},
-                 {"calls"},
                  {"median us"},
                  {"min us"},
                  {"mean us"},
                  {"share %"},
                  {"GFLOP/s"},
-                 {"GB/s"}});
-    const auto share = [&](double mean) { return fixed("%.1f", 100 * mean / profile.whole.mean); };
-    double flops = 0;
+                 {"GB/s"},
+                 {"limit", left},
+                 {"% of it"}});
+    const auto percent = [](double share) { return fixed("%.1f", 100 * share); };
+    const auto share = [&](double mean) { return percent(mean / profile.whole.mean); };
     for (const Row& row : profile.rows) {
         const Step& step = program.steps[row.index];
-        const bool computes = step.flops != 0;
-        flops += row.flops;
         table.row({std::to_string(row.index), step.name, fused_map(step), optimizer_in(step),
-                   layers[step.layer], grouped(row.calls), us(row.us.median), us(row.us.min), us(row.us.mean),
-                   share(row.us.mean), computes ? fixed("%.1f", row.gflops()) : "-",
-                   computes ? "-" : fixed("%.1f", row.gbytes())});
+                   layers[step.layer], us(row.us.median), us(row.us.min), us(row.us.mean), share(row.us.mean),
+                   step.flops != 0 ? fixed("%.1f", row.gflops()) : "-", fixed("%.1f", row.gbytes()),
+                   row.bound.name, percent(row.of_limit())});
     }
     table.rule();
     const auto sum = [&](const char* what, double mean, const std::string& median, const std::string& min,
-                         const std::string& rate) {
-        table.row({"", what, "", "", "", "", median, min, us(mean), share(mean), rate, ""});
+                         double of = 0) {
+        table.row({"", what, "", "", "", median, min, us(mean), share(mean),
+                   of > 0 ? fixed("%.1f", profile.flops / of / 1e3) : "", "", "",
+                   of > 0 ? percent(profile.bound / of) : ""});
     };
-    sum("all steps", profile.steps, "", "", fixed("%.1f", flops / profile.steps / 1e3));
-    sum("gathering the batch", profile.gather.mean, us(profile.gather.median), us(profile.gather.min), "");
-    sum("executor, clock", profile.executor, "", "", "");
+    sum("all steps", profile.steps, us(profile.steps_median), "", profile.steps_median);
+    sum("gathering the batch", profile.gather.mean, us(profile.gather.median), us(profile.gather.min));
+    sum("watching", profile.watching, "", "");
+    sum("executor: what is left", profile.executor, "", "");
     table.rule();
     sum("whole iteration", profile.whole.mean, us(profile.whole.median), us(profile.whole.min),
-        fixed("%.1f", flops / profile.whole.mean / 1e3));
+        profile.whole.median);
     return table.text();
 }
 
@@ -216,19 +477,24 @@ std::string json_text(const Profile& profile, const ProgramView& program,
                             {"layer", layers[step.layer]}, {"calls", row.calls}};
         object.update(to_json(row.us));
         object["share"] = row.us.mean / profile.whole.mean;
-        if (step.flops != 0)
-            object["gflops"] = row.gflops();
-        else
-            object["gbytes_per_second"] = row.gbytes();
+        object["flops"] = row.flops;
+        object["bytes"] = row.bytes;
+        object["gflops"] = row.gflops();
+        object["gbytes_per_second"] = row.gbytes();
+        object["limit"] = row.bound.name;
+        object["limit_us"] = row.bound.us;
+        object["of_limit"] = row.of_limit();
         steps.push_back(std::move(object));
     }
     const ordered_json object{
         {"event", "profile"},
         {"isa", name(active_isa())},
         {"batch", program.totals->batch},
+        {"limits", profile.limits},
         {"steps", steps},
         {"all_steps_us", profile.steps},
         {"gather", to_json(profile.gather)},
+        {"watching_us", profile.watching},
         {"executor_us", profile.executor},
         {"whole", to_json(profile.whole)},
         {"observer", {{"us_per_step", profile.overhead.whole}, {"us_inside_step", profile.overhead.inside}}}};
@@ -256,20 +522,28 @@ void profile_command(const ProfileOptions& options) {
     console.line(profile_table(profile, learner.program(), layers) + '\n');
     console.line(
         "Shares are of the mean, rates of the median. GFLOP/s: multiplications and additions of matrix "
-        "products. "
-        "GB/s: bytes of all operands.");
-    const double watching = profile.overhead.whole * static_cast<double>(profile.rows.size());
-    console.line("Watching costs " + fixed("%.3f", profile.overhead.whole) + " us a step, " +
-                 fixed("%.3f", profile.overhead.inside) + " us of it within the step's time; " +
-                 us(watching) + " us an iteration, " + fixed("%.2f", 100 * watching / profile.whole.mean) +
-                 " % of it.");
+        "products. GB/s: what a step has to read and write.");
+    const auto rates = [&](const char* what) {
+        std::string text;
+        for (const auto& [level, rate] : profile.limits.at(what).items())
+            text += (text.empty() ? "" : ", ") + level + ' ' + fixed("%.0f", rate.get<double>());
+        return text;
+    };
+    console.line("Limits, measured in between: FMA " +
+                 fixed("%.1f", profile.limits.at("fma_gflops").get<double>()) + " GFLOP/s; read " +
+                 rates("read_gbytes_per_second") + " GB/s; write " + rates("write_gbytes_per_second") +
+                 " GB/s. A step cannot be faster than its limit, with each operand in the nearest cache that can "
+                 "still hold it.");
+    console.line("Watching costs " + fixed("%.3f", profile.overhead.whole) + " us a step; the " +
+                 fixed("%.3f", profile.overhead.inside) + " us of it within the step are taken off its time.");
 }
 
 }  // namespace
 
 void add_profile_command(CLI::App& app) {
     CLI::App* const command =
-        app.add_subcommand("profile", "Train for a while and show the time of every step");
+        app.add_subcommand("profile", "Train for a while and show how long every step takes and how near the "
+                                      "machine's limit it is");
     const auto options = std::make_shared<ProfileOptions>();
     add_data_options(*command, options->data);
     add_model_options(*command, options->model);

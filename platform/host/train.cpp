@@ -464,6 +464,8 @@ const Batch& TrainingBatches::next() noexcept {
     batch_.take(data_->dataset().train, position_, rows,
                 [this](std::uint32_t i) { return data_->training_index(order_[i]); });
     position_ += rows;
+    // A small network waits longer for its next sample than it learns from one.
+    if (!epoch_ends()) prefetch(data_->dataset().train, data_->training_index(order_[position_]));
     return batch_;
 }
 

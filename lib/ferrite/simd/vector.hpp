@@ -9,7 +9,8 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #define FERRITE_HAS_AVX2_VECTOR 1
 #endif
-#if defined(__AVX512F__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
+#if defined(__AVX512F__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && \
+    defined(__AVX512VL__)
 #define FERRITE_HAS_AVX512_VECTOR 1
 #endif
 #if defined(FERRITE_HAS_AVX2_VECTOR) || defined(FERRITE_HAS_AVX512_VECTOR)
@@ -64,7 +65,8 @@ struct Portable {};
 ///   transpose(rows)                         V rows[width]: lane j of rows[i] and lane i of rows[j] change places
 ///   V::load_transposed(p, n, rows)          rows[i], lane j = p[j * n + i]
 ///
-/// and for I = V::Int, wrapping: I::broadcast(s), i + j, i - j, i & j, i | j, i ^ j, i == j, i > j (to
+/// and for I = V::Int: I::load_bytes(p), width bytes p as 0..255; I::load_bytes_partial(p, n), which reads exactly
+/// p[0..n), n <= width, the other lanes are 0; wrapping: I::broadcast(s), i + j, i - j, i & j, i | j, i ^ j, i == j, i > j (to
 /// V::Mask), shift_left<n>(i), shift_right_logical<n>(i), shift_right_arithmetic<n>(i) with 0 <= n < 32.
 template <class Isa>
 struct Vector;
@@ -104,6 +106,12 @@ requires(portable_width<Isa> > 0) struct Vector<Isa> {
         FERRITE_INLINE static Int broadcast(std::int32_t value) {
             Int result;
             for (std::size_t i = 0; i < width; ++i) result.lane[i] = static_cast<std::uint32_t>(value);
+            return result;
+        }
+        FERRITE_INLINE static Int load_bytes(const std::uint8_t* p) { return load_bytes_partial(p, width); }
+        FERRITE_INLINE static Int load_bytes_partial(const std::uint8_t* p, std::size_t n) {
+            Int result;
+            for (std::size_t i = 0; i < width; ++i) result.lane[i] = i < n ? p[i] : 0u;
             return result;
         }
         FERRITE_INLINE friend Int operator+(Int a, Int b) {
@@ -342,6 +350,15 @@ struct Vector<Avx2> {
         __m256i value;
 
         FERRITE_INLINE static Int broadcast(std::int32_t value) { return {_mm256_set1_epi32(value)}; }
+        FERRITE_INLINE static Int load_bytes(const std::uint8_t* p) {
+            return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))};
+        }
+        FERRITE_INLINE static Int load_bytes_partial(const std::uint8_t* p, std::size_t n) {
+            if (n == width) return load_bytes(p);
+            std::int64_t bytes = 0;  // AVX2 has no masked load of bytes
+            for (std::size_t i = 0; i < n; ++i) bytes |= std::int64_t{p[i]} << (8 * i);
+            return {_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes))};
+        }
         FERRITE_INLINE friend Int operator+(Int a, Int b) { return {_mm256_add_epi32(a.value, b.value)}; }
         FERRITE_INLINE friend Int operator-(Int a, Int b) { return {_mm256_sub_epi32(a.value, b.value)}; }
         FERRITE_INLINE friend Int operator&(Int a, Int b) { return {_mm256_and_si256(a.value, b.value)}; }
@@ -530,6 +547,13 @@ struct Vector<Avx512> {
         __m512i value;
 
         FERRITE_INLINE static Int broadcast(std::int32_t value) { return {_mm512_set1_epi32(value)}; }
+        FERRITE_INLINE static Int load_bytes(const std::uint8_t* p) {
+            return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+        }
+        FERRITE_INLINE static Int load_bytes_partial(const std::uint8_t* p, std::size_t n) {
+            if (n == width) return load_bytes(p);
+            return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(n), p))};
+        }
         FERRITE_INLINE friend Int operator+(Int a, Int b) { return {_mm512_add_epi32(a.value, b.value)}; }
         FERRITE_INLINE friend Int operator-(Int a, Int b) { return {_mm512_sub_epi32(a.value, b.value)}; }
         FERRITE_INLINE friend Int operator&(Int a, Int b) { return {_mm512_and_si512(a.value, b.value)}; }
@@ -568,7 +592,7 @@ struct Vector<Avx512> {
     }
     FERRITE_INLINE static Vector broadcast(float value) { return {Batch(_mm512_set1_ps(value))}; }
     FERRITE_INLINE static Vector zero() { return {Batch(_mm512_setzero_ps())}; }
-    FERRITE_INLINE static Mask first(std::size_t n) { return {static_cast<__mmask16>((1u << n) - 1u)}; }
+    FERRITE_INLINE static Mask first(std::size_t n) { return {first_lanes(n)}; }
     FERRITE_INLINE void store(float* p) const { value.store_unaligned(p); }
     FERRITE_INLINE void store_partial(float* p, std::size_t n) const {
         if (n == width) return store(p);
@@ -662,6 +686,9 @@ struct Vector<Avx512> {
         const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
         return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
     }
+
+  private:
+    FERRITE_INLINE static __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
 };
 
 #if !defined(__clang__)
