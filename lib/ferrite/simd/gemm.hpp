@@ -483,7 +483,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                 Strip<Isa> s = strip(rows, vectors, columns);
                 s.tile.a = d.x + i0;
                 s.tile.a_row = bytes(1);
-                s.tile.a_step = bytes(d.inputs);
+                s.tile.a_step = bytes(d.row);
                 edges(s.tile, d.dy + j0, d.outputs, d.batch, 0, columns, vectors);
                 s.tile.panel = copies ? panel : nullptr;
                 s.tile.out = d.update ? nullptr : d.dw + at;
@@ -507,13 +507,13 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                 s.tile.a_step = bytes(1);
                 edges(s.tile, d.scratch + j0 * d.outputs, vectors * width, d.outputs, 1, columns, vectors);
                 s.tile.out = d.dx + at;
-                s.tile.out_row = bytes(d.inputs);
+                s.tile.out_row = bytes(d.row);
                 s.map = d.derivative;
                 s.tiled = true;
                 s.map_constants = d.derivative_constants;
                 s.operand[0] = d.dx + at;
                 s.operand[2] = d.aux ? const_cast<float*>(d.aux) + at : nullptr;
-                s.stride[0] = s.stride[2] = d.inputs;
+                s.stride[0] = s.stride[2] = d.row;
                 run(s);
             });
     }
