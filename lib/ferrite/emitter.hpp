@@ -198,7 +198,7 @@ class Emitter {
     }
     /// The same for a map over `elements` floats per sample.
     [[nodiscard]] constexpr std::uint8_t map_workers(std::uint32_t elements) const noexcept {
-        return workers(std::uint64_t{16} * elements * batch_);
+        return workers(std::uint64_t{8} * elements * batch_);
     }
     /// Whether a backward pass follows.
     [[nodiscard]] constexpr bool training() const noexcept { return training_; }
@@ -291,7 +291,7 @@ class Emitter {
         return static_cast<BufferId>(buffer_count_++);
     }
 
-    static constexpr std::uint64_t least_work = 100'000;
+    static constexpr std::uint64_t least_work = 100'000;  // some 2 us; a round of two threads costs less than 1
 
     Tables tables_;
     const Optimizer* optimizer_;
@@ -331,7 +331,7 @@ constexpr void Emitter::update(const Parameter& p, BufferId gradient) noexcept {
           .update = optimizer_->update,
           .layer = p.layer,
           .decays = p.decays,
-          .workers = workers(std::uint64_t{32} * p.elements),
+          .workers = workers(std::uint64_t{16} * p.elements),
           .operand = operands(p.value, gradient, no_buffer, p.state[0], p.state[1]),
           .size = {p.elements, 0}});
 }
