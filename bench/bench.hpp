@@ -152,6 +152,7 @@ void add_gemm();
 void add_train();
 void add_optimizers();
 void add_elementwise();
+void add_threads();
 
 /// GFLOP/s of multiply_add over some 50 ms, and the clock in GHz from a chain of dependent shifts and
 /// exclusive ors.

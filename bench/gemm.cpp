@@ -104,6 +104,7 @@ void backward(benchmark::State& state, std::size_t batch, std::size_t inputs, st
     arguments.batch = batch;
     arguments.inputs = inputs;
     arguments.outputs = outputs;
+    arguments.row = inputs;
     arguments.dx = weights ? nullptr : dx.data();
     arguments.dw = weights ? dw.data() : nullptr;
     arguments.scratch = scratch.data();

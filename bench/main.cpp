@@ -135,6 +135,7 @@ int main(int argc, char** argv) {
     add_train();
     add_optimizers();
     add_elementwise();
+    add_threads();
     benchmark::RunSpecifiedBenchmarks();
     return failed ? 1 : 0;
 }

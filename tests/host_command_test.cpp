@@ -128,6 +128,9 @@ TEST_CASE("command: bad options are refused in one line, before anything is writ
          "--patience: found 3 beside --checkpoint, expected only one of them (a checkpoint holds neither the best "
          "epoch nor the wait for a better one)"},
         {{"--iterations", "0"}, "--iterations: found 0, expected " + whole},
+        {{"--threads", "0"}, "--threads: found 0, expected a whole number in 1..255"},
+        {{"--threads", "256"}, "--threads: found 256, expected a whole number in 1..255"},
+        {{"--threads", "two"}, "--threads: found two, expected a whole number in 1..255"},
         {{"--seed", "-1"}, "--seed: found -1, expected a whole number in 0..18446744073709551615"},
         {{"--data", "D/none"},
          "D/none: found nothing of that name, expected a directory with the four IDX files of MNIST or "
@@ -364,6 +367,13 @@ TEST_CASE("command: the digest depends on what was asked for, not on how it was 
     const Words normed{"--json", "-", "--batch-norm", "--dropout", "0.25"};
     const std::string of_normed = digest(normed);
     for (const std::string& isa : supported_isas()) CHECK(digest(normed, isa) == of_normed);
+    Words wide{"--json", "-", "--layers", "16,301,203,10", "--batch", "33", "--batch-norm", "--dropout", "0.25"};
+    const std::string of_wide = digest(wide);
+    for (const char* threads : {"2", "3", "9"}) {
+        Words shared = wide;
+        shared.insert(shared.end(), {"--threads", threads});
+        CHECK(digest(shared) == of_wide);
+    }
     const std::string usual = digest({"--json", "-"});
     for (const Words& other : {Words{"--seed", "2"},
                                {"--activation", "tanh"},

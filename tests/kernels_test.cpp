@@ -429,12 +429,14 @@ struct DenseCase {
     bool bias = true;
     std::size_t slack = 0;
     Values values = Values::normal;
+    std::size_t between = 0;  ///< the rows of x, dx and aux
 };
 
 void compare_dense(Source& source, const DenseCase& d) {
     INFO("batch ", d.batch, ", inputs ", d.inputs, ", outputs ", d.outputs, ", dx ", static_cast<int>(d.dx), ", derivative ",
          std::string(d.derivative ? d.derivative->name() : "none"), ", weights ", d.weights, ", update ",
-         std::string(d.update ? d.update->name() : "none"), ", bias ", d.bias, ", values ", static_cast<int>(d.values));
+         std::string(d.update ? d.update->name() : "none"), ", bias ", d.bias, ", values ", static_cast<int>(d.values), ", between ", d.between);
+    const std::size_t row = d.inputs + d.between, like_x = (d.batch - 1) * row + d.inputs;
     const std::size_t states = d.update ? static_cast<std::size_t>(d.update->formula.states) : 0;
     const bool stored = d.weights && d.update == nullptr;
     enum { x, dy, w, b, dx, aux, dw, db, w_state, b_state = w_state + 2, scratch = b_state + 2, count };
@@ -443,12 +445,12 @@ void compare_dense(Source& source, const DenseCase& d) {
         arrays[i] = {source.array(present ? n : 0, d.values), !present};
     };
     const bool aux_is_x = d.dx == Target::over_x_with_x_as_aux;
-    put(x, d.weights || aux_is_x || d.dx == Target::over_x, d.batch * d.inputs);
+    put(x, d.weights || aux_is_x || d.dx == Target::over_x, like_x);
     put(dy, true, d.batch * d.outputs);
     put(w, true, d.inputs * d.outputs);
     put(b, d.bias, d.outputs);
-    put(dx, d.dx == Target::own, d.batch * d.inputs);
-    put(aux, (d.derivative != nullptr && !aux_is_x) || d.dx == Target::over_aux, d.batch * d.inputs);
+    put(dx, d.dx == Target::own, like_x);
+    put(aux, (d.derivative != nullptr && !aux_is_x) || d.dx == Target::over_aux, like_x);
     put(dw, stored, d.inputs * d.outputs);
     put(db, stored && d.bias, d.outputs);
     for (std::size_t s = 0; s < 2; ++s) {
@@ -474,7 +476,7 @@ void compare_dense(Source& source, const DenseCase& d) {
             case Target::over_x_with_x_as_aux: target = p[x], kept = p[x]; break;
         }
         return fe::DenseBackward{.x = p[x], .dy = p[dy], .w = p[w], .b = p[b], .batch = d.batch, .inputs = d.inputs,
-                                 .outputs = d.outputs, .dx = target, .aux = kept, .derivative = derivative,
+                                 .outputs = d.outputs, .row = row, .dx = target, .aux = kept, .derivative = derivative,
                                  .derivative_constants = slope_constants, .dw = p[dw], .db = p[db], .update = update,
                                  .w_state = {p[w_state], p[w_state + 1]}, .b_state = {p[b_state], p[b_state + 1]},
                                  .w_constants = w_constants.data(), .b_constants = b_constants.data(),
@@ -517,7 +519,8 @@ TEST_CASE("dense_backward: every combination of its parts") {
                                                    .outputs = widths[source.below(std::size(widths))], .dx = dx,
                                                    .derivative = derivative, .weights = weights, .update = update,
                                                    .bias = bias, .slack = source.below(2),
-                                                   .values = fe::test::all_values[source.below(4)]});
+                                                   .values = fe::test::all_values[source.below(4)],
+                                                   .between = source.below(2) * source.below(20)});
                 }
         }
 }
@@ -532,7 +535,8 @@ TEST_CASE("dense_backward: every pair of inputs and outputs, in place, with an u
                                    .dx = Target::over_x_with_x_as_aux,
                                    .derivative = &backward_maps[source.below(std::size(backward_maps))],
                                    .update = source.coin() ? &optimizer_maps[source.below(std::size(optimizer_maps))] : nullptr,
-                                   .slack = source.below(2), .values = fe::test::all_values[source.below(5)]});
+                                   .slack = source.below(2), .values = fe::test::all_values[source.below(5)],
+                                   .between = source.below(2) * source.below(20)});
     compare_dense(source, {.batch = 100, .inputs = 50, .outputs = 100, .dx = Target::over_x, .update = &optimizer_maps[5]});
     compare_dense(source, {.batch = 400, .inputs = 20, .outputs = 10, .update = nullptr});
     compare_dense(source, {.batch = 2, .inputs = 18, .outputs = 400, .update = &optimizer_maps[0]});
@@ -715,9 +719,10 @@ TEST_CASE("normalizations, forward and backward, in place, with parts left out")
         const bool inference = f.formula == oracle::batch_norm_inference;
         INFO(std::string(f.bodies.kernel[0].name), ", rows ", rows, ", columns ", columns, ", values ",
              static_cast<int>(values), ", place ", place, ", without ", without);
+        const std::size_t row = columns + source.below(2) * source.below(20);
         std::vector<Array> arrays(arrays_of_a_case);
         for (Array& a : arrays) a.values = source.array(columns, values);
-        for (const std::size_t i : {x, dy, y}) arrays[i].values = source.array(rows * columns, values);
+        for (const std::size_t i : {x, dy, y}) arrays[i].values = source.array((rows - 1) * row + columns, values);
         if (f.of_rows)
             for (const std::size_t i : {mean, inverse}) arrays[i].values = source.array(rows, values);
         for (float& v : arrays[running_variance].values)
@@ -736,7 +741,7 @@ TEST_CASE("normalizations, forward and backward, in place, with parts left out")
             return fe::Normalization{.x = p[x], .dy = p[dy], .y = out, .gamma = p[gammas], .beta = p[betas], .mean = p[mean],
                                      .inverse = p[inverse], .running_mean = p[running_mean],
                                      .running_variance = p[running_variance], .dgamma = p[dgamma], .dbeta = p[dbeta],
-                                     .rows = rows, .columns = columns, .epsilon = 1e-5f, .momentum = 0.9f};
+                                     .rows = rows, .columns = columns, .row = row, .epsilon = 1e-5f, .momentum = 0.9f};
         };
         compare(
             arrays, source.below(2), [&](const Pointers& p) { f.formula(arguments(p)); },
@@ -958,7 +963,7 @@ TEST_CASE("double precision: the backward pass of act(u) W + b") {
         kept = activation.derivative_by_x ? u : x;
         oracle::dense_backward(
             {.x = x.data(), .dy = dy.data(), .w = weights.data(), .b = bias.data(), .batch = B, .inputs = I, .outputs = O,
-             .dx = x.data(), .aux = activation.derivative_by_x ? kept.data() : x.data(), .derivative = nullptr,
+             .row = I, .dx = x.data(), .aux = activation.derivative_by_x ? kept.data() : x.data(), .derivative = nullptr,
              .derivative_constants = slope_constants, .dw = dw.data(), .db = db.data(), .update = nullptr, .w_state = {},
              .b_state = {}, .w_constants = nullptr, .b_constants = nullptr, .scratch = scratch.data()},
             &activation.backward->formula, nullptr);

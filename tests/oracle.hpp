@@ -187,14 +187,15 @@ inline void dense_backward(const DenseBackward& d, const MapFormula* derivative,
             for (std::size_t i = 0; i < I; ++i)
                 for (std::size_t o = 0; o < O; ++o)
                     dx[r * I + i] = std::fma(d.dy[r * O + o], d.w[i * O + o], dx[r * I + i]);
-        if (derivative != nullptr) aux.assign(d.aux, d.aux + B * I);
+        if (derivative != nullptr)
+            for (std::size_t r = 0; r < B; ++r) aux.insert(aux.end(), d.aux + r * d.row, d.aux + r * d.row + I);
     }
     const bool weights = d.dw != nullptr || update != nullptr;
     if (weights) {
         for (std::size_t i = 0; i < I; ++i)
             for (std::size_t o = 0; o < O; ++o)
                 for (std::size_t r = 0; r < B; ++r)
-                    dw[i * O + o] = std::fma(d.x[r * I + i], d.dy[r * O + o], dw[i * O + o]);
+                    dw[i * O + o] = std::fma(d.x[r * d.row + i], d.dy[r * O + o], dw[i * O + o]);
     }
     for (std::size_t o = 0; o < O; ++o)
         for (std::size_t r = 0; r < B; ++r) db[o] = db[o] + d.dy[r * O + o];
@@ -202,7 +203,7 @@ inline void dense_backward(const DenseBackward& d, const MapFormula* derivative,
     if (d.dx != nullptr) {
         if (derivative != nullptr)
             map({{dx.data(), dx.data(), aux.data()}, {I, I, I}, B, I, d.derivative_constants}, *derivative);
-        for (std::size_t i = 0; i < B * I; ++i) d.dx[i] = dx[i];
+        for (std::size_t i = 0; i < B * I; ++i) d.dx[i / I * d.row + i % I] = dx[i];
     }
     if (update != nullptr) {
         map({{d.w, dw.data(), d.w_state[0], d.w_state[1]}, {O, O, O, O}, I, O, d.w_constants}, *update);
@@ -305,7 +306,7 @@ inline void scale_and_shift_gradients(const Normalization& a, bool of_rows) {
     for (std::size_t c = 0; c < a.columns; ++c) {
         float dgamma = 0, dbeta = 0;
         for (std::size_t r = 0; r < a.rows; ++r) {
-            const std::size_t i = r * a.columns + c, s = of_rows ? r : c;
+            const std::size_t i = r * a.row + c, s = of_rows ? r : c;
             dgamma = std::fma(a.dy[i], (a.x[i] - a.mean[s]) * a.inverse[s], dgamma);
             dbeta = dbeta + a.dy[i];
         }
@@ -318,10 +319,10 @@ inline void batch_norm(const Normalization& a) {
     const float n = static_cast<float>(a.rows);
     for (std::size_t c = 0; c < a.columns; ++c) {
         float mean = 0, variance = 0;
-        for (std::size_t r = 0; r < a.rows; ++r) mean = mean + a.x[r * a.columns + c];
+        for (std::size_t r = 0; r < a.rows; ++r) mean = mean + a.x[r * a.row + c];
         mean = mean / n;
         for (std::size_t r = 0; r < a.rows; ++r) {
-            const float t = a.x[r * a.columns + c] - mean;
+            const float t = a.x[r * a.row + c] - mean;
             variance = std::fma(t, t, variance);
         }
         variance = variance / n;
@@ -333,15 +334,15 @@ inline void batch_norm(const Normalization& a) {
             a.running_variance[c] = std::fma(a.momentum, a.running_variance[c], rest * variance);
         }
         for (std::size_t r = 0; r < a.rows; ++r) {
-            const std::size_t i = r * a.columns + c;
+            const std::size_t i = r * a.row + c;
             a.y[i] = std::fma(a.gamma[c], (a.x[i] - mean) * a.inverse[c], a.beta[c]);
         }
     }
 }
 
 inline void batch_norm_inference(const Normalization& a) {
-    for (std::size_t i = 0; i < a.rows * a.columns; ++i) {
-        const std::size_t c = i % a.columns;
+    for (std::size_t at = 0; at < a.rows * a.columns; ++at) {
+        const std::size_t c = at % a.columns, i = at / a.columns * a.row + c;
         const float factor = a.gamma[c] * (1.0f / std::sqrt(a.running_variance[c] + a.epsilon));
         const float mean = a.running_mean == nullptr ? 0.0f : a.running_mean[c];
         a.y[i] = std::fma(a.x[i] - mean, factor, a.beta == nullptr ? 0.0f : a.beta[c]);
@@ -352,8 +353,8 @@ inline void batch_norm_backward(const Normalization& a) {
     scale_and_shift_gradients(a, false);
     if (a.y == nullptr) return;
     const float n = static_cast<float>(a.rows);
-    for (std::size_t i = 0; i < a.rows * a.columns; ++i) {
-        const std::size_t c = i % a.columns;
+    for (std::size_t at = 0; at < a.rows * a.columns; ++at) {
+        const std::size_t c = at % a.columns, i = at / a.columns * a.row + c;
         const float normalized = (a.x[i] - a.mean[c]) * a.inverse[c];
         const float shifted = a.dy[i] - a.dbeta[c] / n;
         a.y[i] = (a.gamma[c] * a.inverse[c]) * std::fma(-normalized, a.dgamma[c] / n, shifted);
@@ -363,7 +364,7 @@ inline void batch_norm_backward(const Normalization& a) {
 inline void layer_norm(const Normalization& a) {
     const float n = static_cast<float>(a.columns);
     for (std::size_t r = 0; r < a.rows; ++r) {
-        const float* x = a.x + r * a.columns;
+        const float* x = a.x + r * a.row;
         const float mean = sum(a.columns, [x](float lane, std::size_t i) { return lane + x[i]; }) / n;
         const float variance = sum(a.columns, [x, mean](float lane, std::size_t i) {
             const float t = x[i] - mean;
@@ -372,7 +373,7 @@ inline void layer_norm(const Normalization& a) {
         const float inverse = 1.0f / std::sqrt(variance + a.epsilon);
         if (a.mean != nullptr) a.mean[r] = mean, a.inverse[r] = inverse;
         for (std::size_t c = 0; c < a.columns; ++c)
-            a.y[r * a.columns + c] = std::fma(a.gamma[c], (x[c] - mean) * inverse, a.beta[c]);
+            a.y[r * a.row + c] = std::fma(a.gamma[c], (x[c] - mean) * inverse, a.beta[c]);
     }
 }
 
@@ -381,7 +382,7 @@ inline void layer_norm_backward(const Normalization& a) {
     if (a.y == nullptr) return;
     const float n = static_cast<float>(a.columns);
     for (std::size_t r = 0; r < a.rows; ++r) {
-        const float *x = a.x + r * a.columns, *dy = a.dy + r * a.columns;
+        const float *x = a.x + r * a.row, *dy = a.dy + r * a.row;
         const float mean = a.mean[r], inverse = a.inverse[r];
         const auto normalized = [=](std::size_t i) { return (x[i] - mean) * inverse; };
         const float shift = sum(a.columns, [&](float lane, std::size_t i) { return std::fma(dy[i], a.gamma[i], lane); }) / n;
@@ -390,7 +391,7 @@ inline void layer_norm_backward(const Normalization& a) {
         }) / n;
         for (std::size_t c = 0; c < a.columns; ++c) {
             const float g = dy[c] * a.gamma[c];
-            a.y[r * a.columns + c] = inverse * std::fma(-normalized(c), slope, g - shift);
+            a.y[r * a.row + c] = inverse * std::fma(-normalized(c), slope, g - shift);
         }
     }
 }

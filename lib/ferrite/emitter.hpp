@@ -74,6 +74,15 @@ struct Parameter {
 };
 using ParameterId = std::uint16_t;
 
+/// Threads for the steps that may be shared, which are somebody else's: this library has none. run(context, count, task,
+/// argument) calls task(argument, w) once for each w < count <= `count`, on any threads, and returns when all are done;
+/// what was written before is seen by all of them, and what they wrote by the caller. A call of task waits for no other.
+struct Workers {
+    void* context = nullptr;
+    std::size_t count = 1;
+    void (*run)(void* context, std::size_t count, void (*task)(void* argument, std::size_t worker), void* argument) = nullptr;
+};
+
 /// What one training iteration brings to every step of a program.
 struct Pass {
     std::uint32_t rows = 0;  ///< samples in this pass, 1 .. batch
@@ -86,14 +95,44 @@ struct Pass {
     UpdateConstants others{};   ///< for those that do not
     float clip_norm = 0;
     float squares = 0;  ///< of the gradients seen so far, while their norm is taken
+    const Workers* workers = nullptr;  ///< null: the caller's thread alone
 };
 
+/// Things [first, first + count) of many.
+struct Share {
+    std::size_t first, count;
+};
+
+/// Of a recipe.
+inline constexpr std::uint32_t max_threads = 255;
+
+/// Floats of a cache line, of which no two workers should write parts.
+inline constexpr std::size_t line_floats = buffer_alignment / sizeof(float);
+/// Columns of a matrix in one run of a share: lines, or, where that would make shares too unequal, what a small vector holds.
+[[nodiscard]] constexpr std::size_t column_run(std::size_t columns) noexcept { return columns < 16 * line_floats ? 4 : line_floats; }
+
 struct Step;
-/// A step with its operands resolved to addresses (null for no_buffer).
+/// A step with its operands resolved to addresses (null for no_buffer). A step with several workers gets a call for each, on
+/// several threads at once, which does share `worker` of it; each must do what is its own and no order of any sum may
+/// depend on the number of shares, so that the result does not.
 struct Call {
     float* operand[12];
     const Step* step;
     Pass* pass;
+    std::size_t worker = 0, workers = 1;  ///< worker < workers <= Step::workers
+
+    /// This worker's share of `size` things, in runs of `run` but for the last one: it may be empty. Those of the first
+    /// workers are the smaller ones.
+    [[nodiscard]] Share share(std::size_t size, std::size_t run) const noexcept {
+        const std::size_t runs = (size + run - 1) / run, least = runs / workers, smaller = workers - runs % workers;
+        const std::size_t first = (least * worker + (worker > smaller ? worker - smaller : 0)) * run;
+        const std::size_t end = first + (worker < smaller ? least : least + 1) * run;
+        return {first, (end < size ? end : size) - first};
+    }
+    /// Operand i from an element of it on; null if there is none.
+    [[nodiscard]] float* at(std::size_t i, std::size_t element) const noexcept {
+        return operand[i] == nullptr ? nullptr : operand[i] + element;
+    }
 };
 using Run = void(const Call&);
 
@@ -108,9 +147,11 @@ struct Step {
     bool takes_map = false;  ///< a map over the output may be fused into this step
     bool takes_auxiliary = false;  ///< also one that reads operand 2
     bool decays = false;     ///< of an update step: which constants it takes
+    std::uint8_t workers = 1;  ///< calls that `run` can share the step between: Emitter::workers()
     Operands operand = operands();
     std::uint8_t operands_end = 0;  ///< set by the compiler: from here on all operands are no_buffer
     std::uint32_t size[2]{};      ///< elements per sample
+    std::uint32_t scratch = 0;    ///< floats that each worker needs for itself
     float constant[8]{};          ///< of `map`, or of the step
     std::uint64_t flops = 0;      ///< per sample: multiplications and additions of its matrix products
 };
@@ -140,11 +181,26 @@ struct Tables {
 /// Collects what the layers emit. The first failure sticks; after it nothing more is recorded.
 class Emitter {
   public:
-    constexpr Emitter(Tables tables, std::uint32_t batch, const Optimizer* optimizer, bool training, bool stored) noexcept
-        : tables_(tables), optimizer_(optimizer), batch_(batch), training_(training), stored_(stored) {}
+    constexpr Emitter(Tables tables, std::uint32_t batch, std::uint32_t threads, const Optimizer* optimizer, bool training,
+                      bool stored) noexcept
+        : tables_(tables), optimizer_(optimizer), batch_(batch), threads_(threads), training_(training), stored_(stored) {
+        if (threads == 0 || threads > max_threads) fail(Status::invalid_hyperparameter);
+    }
 
     /// Samples per pass: B.
     [[nodiscard]] constexpr std::uint32_t batch() const noexcept { return batch_; }
+    /// For Step::workers: as many as the recipe has threads, but no more than `shares`, and each with work that is worth
+    /// waking another thread for. `work`: of a whole pass, in additions and multiplications of a product that takes as long.
+    [[nodiscard]] constexpr std::uint8_t workers(std::uint64_t work, std::uint64_t shares = max_threads) const noexcept {
+        std::uint64_t count = work / least_work;
+        if (count > shares) count = shares;
+        if (count > threads_) count = threads_;
+        return static_cast<std::uint8_t>(count == 0 ? 1 : count);
+    }
+    /// The same for a map over `elements` floats per sample.
+    [[nodiscard]] constexpr std::uint8_t map_workers(std::uint32_t elements) const noexcept {
+        return workers(std::uint64_t{8} * elements * batch_);
+    }
     /// Whether a backward pass follows.
     [[nodiscard]] constexpr bool training() const noexcept { return training_; }
     [[nodiscard]] constexpr Status status() const noexcept { return status_; }
@@ -236,9 +292,11 @@ class Emitter {
         return static_cast<BufferId>(buffer_count_++);
     }
 
+    static constexpr std::uint64_t least_work = 100'000;  // some 2 us; a round of two threads costs less than 1
+
     Tables tables_;
     const Optimizer* optimizer_;
-    std::uint32_t batch_;
+    std::uint32_t batch_, threads_;
     bool training_;  ///< g++ 12 takes no comparison of optimizer_ with null for a constant
     bool stored_;
     Status status_ = Status::ok;
@@ -248,8 +306,8 @@ class Emitter {
 /// An element-wise step over `columns` floats per sample: operands out, in and, if the map wants one, auxiliary.
 inline void run_map(const Call& call) {
     const Step& step = *call.step;
-    const std::size_t columns = std::size_t{step.size[0]} * call.pass->rows;
-    (*step.map)({.operand = {call.operand[0], call.operand[1], call.operand[2], nullptr},
+    const auto [first, columns] = call.share(std::size_t{step.size[0]} * call.pass->rows, line_floats);
+    (*step.map)({.operand = {call.at(0, first), call.at(1, first), call.at(2, first), nullptr},
                  .stride = {columns, columns, columns, 0},
                  .rows = 1,
                  .columns = columns,
@@ -260,8 +318,8 @@ inline void run_map(const Call& call) {
 inline void run_update(const Call& call) {
     const Step& step = *call.step;
     const UpdateConstants& constants = step.decays ? call.pass->weights : call.pass->others;
-    const std::size_t columns = step.size[0];
-    (*step.update)({.operand = {call.operand[0], call.operand[1], call.operand[3], call.operand[4]},
+    const auto [first, columns] = call.share(step.size[0], line_floats);
+    (*step.update)({.operand = {call.at(0, first), call.at(1, first), call.at(3, first), call.at(4, first)},
                     .stride = {columns, columns, columns, columns},
                     .rows = 1,
                     .columns = columns,
@@ -274,6 +332,7 @@ constexpr void Emitter::update(const Parameter& p, BufferId gradient) noexcept {
           .update = optimizer_->update,
           .layer = p.layer,
           .decays = p.decays,
+          .workers = workers(std::uint64_t{16} * p.elements),
           .operand = operands(p.value, gradient, no_buffer, p.state[0], p.state[1]),
           .size = {p.elements, 0}});
 }

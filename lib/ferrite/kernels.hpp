@@ -110,7 +110,9 @@ struct Gemm {
 inline constexpr std::size_t gemm_block_rows = 256, gemm_block_depth = 256;
 inline constexpr std::size_t gemm_scratch_floats = gemm_block_rows * (gemm_block_depth + 32);
 
-/// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O).
+/// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O). `row` is the
+/// row distance of x, dx and aux: a part of the inputs, with its columns of these and its rows of W, is a call of its own,
+/// which may run beside the calls of other parts, each with its own `scratch`: of x and aux it reads its own columns alone.
 /// - dx (B, I), if not null: dx(r, i) = chain over o ascending, from 0, of fma(dy(r, o), W(i, o)), with W as it was
 ///   before this call; then, if `derivative` is given, dx = derivative(dx, aux). aux: (B, I).
 ///   dx may be x or aux: each block of columns of x is read before the same columns of dx are written.
@@ -124,7 +126,7 @@ struct DenseBackward {
     const float* dy;
     float* w;
     float* b;
-    std::size_t batch, inputs, outputs;
+    std::size_t batch, inputs, outputs, row;
     float* dx;
     const float* aux;
     const Kernel<Map>* derivative;
@@ -169,6 +171,7 @@ struct LossArguments {
 /// Normalization of a (rows, columns) matrix x to y = gamma xhat + beta, xhat = (x - mean) inverse. mean and inverse, with
 /// inverse = 1 / sqrt(variance + epsilon), belong to a column (batch normalization: N = rows) or to a row (layer
 /// normalization: N = columns). gamma, beta: (columns). One value: t = x - mean; xhat = t inverse; y = fma(gamma, xhat, beta).
+/// `row` is the row distance of x, dy and y: some columns of a batch normalization are a call of their own.
 /// - batch_norm: mean = (chain of additions over r ascending, from 0) / N; variance = (chain of fma(t, t, .)) / N. It
 ///   writes mean and inverse (columns), and, for N > 1, running = fma(momentum, running, (1 - momentum) batch value) for
 ///   mean and variance. N = 1 gives y = beta.
@@ -192,7 +195,7 @@ struct Normalization {
     float* running_variance;
     float* dgamma;
     float* dbeta;
-    std::size_t rows, columns;
+    std::size_t rows, columns, row;
     float epsilon, momentum;
 };
 

@@ -30,6 +30,8 @@ struct Training {
     Schedule schedule{};
     Update update = Update::automatic;
     bool keep_best = false;        ///< the arena also holds a copy of the best parameters: TrainingSession::keep_best()
+    std::uint32_t threads = 1;     ///< 1..max_threads, for steps long enough to be shared; each has scratch of its own in the arena.
+                                   ///< The threads come with TrainingSession::use(); with fewer or none the bits are the same
 };
 
 /// How a trained model is used. Its parameters are not part of the arena: they may stay in constant memory.
@@ -38,6 +40,7 @@ struct Inference {
     Link link = Link::none;   ///< what is done to the last layer's output
     bool fold = true;         ///< a BatchNorm behind a Dense becomes part of its W and b, by load_weights(); false: the
                               ///< parameter region is that of training, usable in place
+    std::uint32_t threads = 1;  ///< as in Training; InferenceSession::use()
 };
 
 /// Everything about a program but its tables.
@@ -108,8 +111,8 @@ constexpr Status validate(const Training& recipe) noexcept {
 }
 
 inline void run_sigmoid_link(const Call& call) {
-    const std::size_t columns = std::size_t{call.step->size[0]} * call.pass->rows;
-    kernels::sigmoid({.operand = {call.operand[0], call.operand[1], nullptr, nullptr},
+    const auto [first, columns] = call.share(std::size_t{call.step->size[0]} * call.pass->rows, line_floats);
+    kernels::sigmoid({.operand = {call.at(0, first), call.at(1, first), nullptr, nullptr},
                       .stride = {columns, columns, 0, 0},
                       .rows = 1,
                       .columns = columns,
@@ -137,6 +140,7 @@ constexpr void emit_link(Emitter& e, Link link, BufferId z, BufferId y, std::uin
     Step s{.name = link == Link::softmax ? "softmax" : "sigmoid",
            .run = link == Link::softmax ? &activation_detail::softmax_forward : &run_sigmoid_link,
            .layer = layer,
+           .workers = link == Link::softmax ? activation_detail::softmax_workers(e, outputs) : e.map_workers(outputs),
            .size = {outputs, 0}};
     s.operand[0] = y;
     s.operand[1] = z;
@@ -439,7 +443,7 @@ template <class M>
 constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M& model, const Training& recipe) noexcept {
     Totals totals{.training = true};
     const bool stored = recipe.update == Update::stored || recipe.clip_norm > 0;
-    Emitter e(tables, recipe.batch, &recipe.optimizer, true, stored);
+    Emitter e(tables, recipe.batch, recipe.threads, &recipe.optimizer, true, stored);
     if (Status s = validate(recipe); s != Status::ok) e.fail(s);
     emit_forward(e, model, totals, tables.nodes);
     if (e.status() != Status::ok) {
@@ -511,7 +515,7 @@ constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M&
 template <class M>
 constexpr Totals compile_into(Tables tables, std::span<BufferId> order, const M& model, const Inference& recipe) noexcept {
     Totals totals{};
-    Emitter e(tables, recipe.batch, nullptr, false, false);
+    Emitter e(tables, recipe.batch, recipe.threads, nullptr, false, false);
     emit_forward(e, model, totals, tables.nodes);
     if (e.status() == Status::ok) {
         const auto last = static_cast<std::uint16_t>(model.size() - 1);

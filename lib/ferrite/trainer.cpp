@@ -32,6 +32,22 @@ float* address(const ProgramView& program, const Memory& memory, BufferId id) no
     return reinterpret_cast<float*>(memory.base[static_cast<std::size_t>(buffer.region)] + buffer.offset);
 }
 
+/// The step of `call`, by as many workers as it can use and as there are.
+void run(Call& call) noexcept {
+    const Workers* const workers = call.pass->workers;
+    const std::size_t most = call.step->workers;
+    call.workers = workers == nullptr ? 1 : workers->count < most ? workers->count : most;
+    if (call.workers <= 1) return call.step->run(call);
+    workers->run(
+        workers->context, call.workers,
+        [](void* argument, std::size_t worker) {
+            Call mine = *static_cast<const Call*>(argument);
+            mine.worker = worker;
+            mine.step->run(mine);
+        },
+        &call);
+}
+
 void execute(const ProgramView& program, const Memory& memory, std::size_t first, std::size_t last, Pass& pass,
              const Observer* observer) noexcept {
     Call call{{}, nullptr, &pass};
@@ -44,7 +60,7 @@ void execute(const ProgramView& program, const Memory& memory, std::size_t first
         for (; k < filled; ++k) call.operand[k] = nullptr;
         filled = step.operands_end;
         if (observer && observer->before) observer->before(observer->context, i);
-        step.run(call);
+        run(call);
         if (observer && observer->after) observer->after(observer->context, i);
     }
 }
@@ -137,13 +153,13 @@ float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept
 }
 
 float TrainingSession::step(std::span<const float> inputs, std::span<const Label> labels) noexcept {
-    Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data()};
+    Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data(), .workers = workers_};
     FERRITE_ASSERT(recipe_->loss.labels && labels.size() >= pass.rows);
     return train(pass, inputs);
 }
 
 float TrainingSession::step(std::span<const float> inputs, std::span<const float> targets) noexcept {
-    Pass pass{.rows = rows_of(program_, inputs), .targets = targets.data()};
+    Pass pass{.rows = rows_of(program_, inputs), .targets = targets.data(), .workers = workers_};
     FERRITE_ASSERT(!recipe_->loss.labels);
     FERRITE_ASSERT(targets.size() >= std::size_t{pass.rows} * program_.totals->output.elements());
     return train(pass, inputs);
@@ -151,7 +167,7 @@ float TrainingSession::step(std::span<const float> inputs, std::span<const float
 
 std::span<const float> TrainingSession::predict(std::span<const float> inputs) noexcept {
     const Totals& totals = *program_.totals;
-    Pass pass{.rows = rows_of(program_, inputs)};
+    Pass pass{.rows = rows_of(program_, inputs), .workers = workers_};
     const Memory memory(program_, arena_, nullptr, inputs.data());
     execute(program_, memory, 0, totals.forward_steps, pass, observer_);
     if (totals.link_step != no_step)
@@ -161,7 +177,7 @@ std::span<const float> TrainingSession::predict(std::span<const float> inputs) n
 
 Evaluation TrainingSession::evaluate(std::span<const float> inputs, std::span<const Label> labels) noexcept {
     const Totals& totals = *program_.totals;
-    Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data()};
+    Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data(), .workers = workers_};
     FERRITE_ASSERT(recipe_->loss.labels && labels.size() >= pass.rows);
     const Memory memory(program_, arena_, nullptr, inputs.data());
     execute(program_, memory, 0, totals.forward_steps, pass, observer_);
@@ -223,7 +239,7 @@ Result<InferenceSession> InferenceSession::bind(ProgramView program, std::span<c
 
 std::span<const float> InferenceSession::predict(std::span<const float> inputs) noexcept {
     const Totals& totals = *program_.totals;
-    Pass pass{.rows = rows_of(program_, inputs)};
+    Pass pass{.rows = rows_of(program_, inputs), .workers = workers_};
     const Memory memory(program_, arena_, parameters_, inputs.data());
     execute(program_, memory, 0, program_.steps.size(), pass, observer_);
     return {address(program_, memory, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};

@@ -80,6 +80,9 @@ class TrainingSession {
     void set_weight_decay(float weight_decay) noexcept { weight_decay_ = weight_decay; }
     /// Null: nobody. `observer` must outlive the session.
     void observe(const Observer* observer) noexcept { observer_ = observer; }
+    /// Threads for the steps that the program shares (Training::threads): at most workers->count at once. Null: the caller's
+    /// alone. The bits are the same for any. `workers` must outlive the session, and serves one session at a time.
+    void use(const Workers* workers) noexcept { workers_ = workers; }
 
   private:
     float train(Pass& pass, std::span<const float> inputs) noexcept;
@@ -89,6 +92,7 @@ class TrainingSession {
     const Training* recipe_ = nullptr;
     std::byte* arena_ = nullptr;
     const Observer* observer_ = nullptr;
+    const Workers* workers_ = nullptr;
     Seed seed_{};
     std::uint32_t iteration_ = 0;
     float learning_rate_ = 0;
@@ -137,12 +141,15 @@ class InferenceSession {
 
     [[nodiscard]] const ProgramView& program() const noexcept { return program_; }
     void observe(const Observer* observer) noexcept { observer_ = observer; }
+    /// As TrainingSession::use().
+    void use(const Workers* workers) noexcept { workers_ = workers; }
 
   private:
     ProgramView program_{};
     const std::byte* parameters_ = nullptr;
     std::byte* arena_ = nullptr;
     const Observer* observer_ = nullptr;
+    const Workers* workers_ = nullptr;
 };
 
 /// The index of the largest element, the first one if several are; 0 for an empty row and for a row of NaN.

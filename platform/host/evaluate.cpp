@@ -16,6 +16,7 @@ struct EvaluateOptions {
     std::string weights;
     DataOptions data;
     std::optional<std::uint32_t> batch;
+    std::uint32_t threads = 1;
     std::string json;
 };
 
@@ -144,7 +145,7 @@ void evaluate(const EvaluateOptions& options) {
     require(model.status());
     constexpr std::uint32_t usual_batch = 100;
     const std::uint32_t batch_size = options.batch.value_or(usual_batch);
-    Runner runner(model.value(), Inference{.batch = batch_size}, where);
+    Runner runner(model.value(), Inference{.batch = batch_size, .threads = options.threads}, where);
     require(load_weights(file.value(), runner.program(), runner.parameters()));
 
     const Totals& totals = *runner.program().totals;
@@ -192,6 +193,7 @@ void add_evaluate_command(CLI::App& app) {
     add_text(*command, "--batch", "samples a call (default: 100)", [options](const std::string& given) {
         options->batch = static_cast<std::uint32_t>(parse_count("--batch", given, 1, 0xFFFFFFFF));
     })->type_name("N");
+    add_threads_option(*command, options->threads);
     add_text(*command, "--json", "write the result as one JSON object; -: to standard output",
              [options](const std::string& given) {
                  if (given.empty()) throw Error("--json", "nothing", "a file");

@@ -159,6 +159,19 @@ ProgramView compiled(const DynamicModel& model, const Recipe& recipe, const Aren
     return program.value();
 }
 
+template <class Session>
+std::unique_ptr<ThreadPool> threads_for(Session& session, std::uint32_t count) {
+    if (count == 1) return nullptr;
+    try {
+        auto threads = std::make_unique<ThreadPool>(count);
+        session.use(&threads->workers());
+        return threads;
+    } catch (const std::system_error& error) {
+        throw Error("--threads", std::to_string(count) + " (" + error.code().message() + ')',
+                    "as many as the system has room for");
+    }
+}
+
 }  // namespace
 
 void add_model_options(CLI::App& app, ModelOptions& options, bool rates) {
@@ -219,6 +232,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, bool rates) {
         ->default_str(std::to_string(options.seed));
     text("--update", "NAME", "immediate (no gradient arrays), stored, automatic; the same result",
          options.update);
+    add_threads_option(app, options.threads);
 }
 
 BuiltModel build(const ModelOptions& options, std::uint32_t iterations) {
@@ -239,6 +253,7 @@ BuiltModel build(const ModelOptions& options, std::uint32_t iterations) {
     recipe.clip_value = options.clip_value;
     recipe.clip_norm = options.clip_norm;
     recipe.schedule = schedule_of(options.schedule, iterations);
+    recipe.threads = options.threads;
     recipe.update = choose("--update", options.update, updates);
     if (recipe.update == Update::immediate && recipe.clip_norm > 0) {
         throw Error("--update", "immediate beside --clip-norm",
@@ -266,13 +281,21 @@ Learner::Learner(BuiltModel model)
     : built_(std::move(model)),
       compiled_(built_.model(), built_.recipe),
       arena_(program().totals->arena_bytes),
-      session_(TrainingSession::bind(program(), built_.recipe, arena_.bytes()).value()) {}
+      session_(TrainingSession::bind(program(), built_.recipe, arena_.bytes()).value()) {
+    threads_ = threads_for(session_, built_.recipe.threads);
+}
 
 Runner::Runner(const DynamicModel& model, const Inference& recipe, std::string_view where)
     : compiled_(model, recipe, where),
       parameters_(program().totals->region_bytes[0]),
       arena_(program().totals->arena_bytes),
-      session_(InferenceSession::bind(program(), parameters_.bytes(), arena_.bytes()).value()) {}
+      session_(InferenceSession::bind(program(), parameters_.bytes(), arena_.bytes()).value()) {
+    threads_ = threads_for(session_, recipe.threads);
+}
+
+std::string threads_text(std::uint32_t threads) {
+    return threads == 1 ? "" : ", " + std::to_string(threads) + " threads";
+}
 
 std::string layers_text(std::span<const std::uint32_t> layers, char separator) {
     std::string text;
@@ -315,6 +338,15 @@ CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string&
                       std::function<void(const std::string&)> set) {
     return app.add_option_function<std::string>(name, std::move(set), help)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+void add_threads_option(CLI::App& app, std::uint32_t& threads) {
+    add_text(app, "--threads", "of a network; the same result for any number",
+             [&](const std::string& given) {
+                 threads = static_cast<std::uint32_t>(parse_count("--threads", given, 1, max_threads));
+             })
+        ->type_name("N")
+        ->default_str(std::to_string(threads));
 }
 
 std::uint64_t parse_count(std::string_view option, std::string_view text, std::uint64_t low,

@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "threads.hpp"
+
 namespace ferrite::host {
 
 /// The options of a model and its recipe, names still as text. Numbers are checked while the command line is
@@ -35,9 +37,10 @@ struct ModelOptions {
     float clip_value = 0;  ///< 0: no clipping
     std::uint32_t batch = 100;
     std::uint64_t seed = 1;
+    std::uint32_t threads = 1;
 };
 
-/// --layers .. --seed, one for each member of ModelOptions; without `rates` neither --learning-rate nor --weight-decay.
+/// --layers .. --threads, one for each member of ModelOptions; without `rates` neither --learning-rate nor --weight-decay.
 /// `options` must live as long as `app`.
 void add_model_options(CLI::App& app, ModelOptions& options, bool rates = true);
 
@@ -82,7 +85,7 @@ class Compiled {
     ProgramView program_;
 };
 
-/// A model in training with everything it needs, not initialized.
+/// A model in training with everything it needs, the threads of its recipe among it; not initialized.
 class Learner {
   public:
     explicit Learner(BuiltModel model);
@@ -97,6 +100,7 @@ class Learner {
     BuiltModel built_;
     Compiled compiled_;
     Arena arena_;
+    std::unique_ptr<ThreadPool> threads_;  ///< null: only the caller's
     TrainingSession session_;
 };
 
@@ -117,8 +121,12 @@ class Runner {
     Compiled compiled_;
     Arena parameters_;
     Arena arena_;
+    std::unique_ptr<ThreadPool> threads_;
     InferenceSession session_;
 };
+
+/// ", 2 threads"; empty for one.
+[[nodiscard]] std::string threads_text(std::uint32_t threads);
 
 /// "784-100-10"
 [[nodiscard]] std::string layers_text(std::span<const std::uint32_t> layers, char separator = '-');
@@ -142,6 +150,9 @@ CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string&
 /// `text` as a finite number that passes `valid`; `expected` says which those are. Throws Error.
 [[nodiscard]] float parse_number(std::string_view option, std::string_view text, bool (*valid)(float),
                                  std::string_view expected);
+
+/// --threads.
+void add_threads_option(CLI::App& app, std::uint32_t& threads);
 
 /// Each registers a subcommand, which runs when the command line has been read.
 void add_train_command(CLI::App& app);

@@ -468,7 +468,7 @@ ordered_json to_json(const Times& times) {
 }
 
 std::string json_text(const Profile& profile, const ProgramView& program,
-                      const std::vector<std::string>& layers) {
+                      const std::vector<std::string>& layers, std::uint32_t threads) {
     ordered_json steps = ordered_json::array();
     for (const Row& row : profile.rows) {
         const Step& step = program.steps[row.index];
@@ -491,6 +491,7 @@ std::string json_text(const Profile& profile, const ProgramView& program,
         {"isa", name(active_isa())},
         {"batch", program.totals->batch},
         {"limits", profile.limits},
+        {"threads", threads},
         {"steps", steps},
         {"all_steps_us", profile.steps},
         {"gather", to_json(profile.gather)},
@@ -512,12 +513,12 @@ void profile_command(const ProfileOptions& options) {
     const Profile profile = measure(options, batches, learner);
     const std::vector<std::string> layers = layer_names(learner.built().layers);
     if (json) {
-        json->write(json_text(profile, learner.program(), layers));
+        json->write(json_text(profile, learner.program(), layers, options.model.threads));
         json->commit();
     }
     console.line(layers_text(options.model.layers) + ", " + options.model.activation + ", " +
                  options.model.optimizer + ", batch " + grouped(options.model.batch) + ", " +
-                 name(active_isa()) + "; " + grouped(options.steps) + " iterations on " +
+                 name(active_isa()) + threads_text(options.model.threads) + "; " + grouped(options.steps) + " iterations on " +
                  data.dataset().name + " after " + std::to_string(warm_up) + " to warm up\n");
     console.line(profile_table(profile, learner.program(), layers) + '\n');
     console.line(

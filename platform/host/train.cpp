@@ -147,7 +147,7 @@ class TrainingRun {
         console_.line("recipe    " + options_.model.optimizer + ", batch " +
                       std::to_string(options_.model.batch) + ", " + grouped(total_) + " iterations (" +
                       std::to_string(batches_.per_epoch()) + " an epoch), seed " +
-                      std::to_string(options_.model.seed) + ", " + name(active_isa()));
+                      std::to_string(options_.model.seed) + ", " + name(active_isa()) + threads_text(options_.model.threads));
         console_.line("arena     " + arena_text(totals));
         if (resumed_ != 0) console_.line("resumed   after iteration " + grouped(resumed_));
         nlohmann::ordered_json regions;

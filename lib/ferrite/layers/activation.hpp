@@ -11,7 +11,8 @@ namespace activation_detail {
 
 constexpr void forward(Emitter& e, Node& n, const Kernel<Map>& map, float constant = 0) noexcept {
     n.y = e.activation(map.name, n.layer, n.out.elements(), n.x);
-    e.step({.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .operand = operands(n.y, n.x),
+    e.step({.name = map.name, .run = &run_map, .map = &map, .layer = n.layer,
+            .workers = e.map_workers(n.out.elements()), .operand = operands(n.y, n.x),
             .size = {n.out.elements(), 0}, .constant = {constant}});
 }
 
@@ -19,17 +20,26 @@ constexpr void forward(Emitter& e, Node& n, const Kernel<Map>& map, float consta
 constexpr void backward(Emitter& e, Node& n, const Kernel<Map>& map, BufferId kept, float constant = 0) noexcept {
     if (!n.wants_dx) return;
     n.dx = e.activation("activation gradient", n.layer, n.in.elements(), n.dy);
-    e.step({.name = map.name, .run = &run_map, .map = &map, .layer = n.layer, .operand = operands(n.dx, n.dy, kept),
+    e.step({.name = map.name, .run = &run_map, .map = &map, .layer = n.layer,
+            .workers = e.map_workers(n.in.elements()),
+            .operand = operands(n.dx, n.dy, kept),
             .size = {n.in.elements(), 0}, .constant = {constant}});
 }
 
 inline void softmax_forward(const Call& call) {
-    kernels::softmax({.x = call.operand[1], .dy = nullptr, .y = call.operand[0], .rows = call.pass->rows,
-                      .columns = call.step->size[0]});
+    const std::size_t columns = call.step->size[0];
+    const auto [first, rows] = call.share(call.pass->rows, 1);
+    kernels::softmax({.x = call.at(1, first * columns), .dy = nullptr, .y = call.at(0, first * columns), .rows = rows,
+                      .columns = columns});
 }
 inline void softmax_backward(const Call& call) {
-    kernels::softmax_backward({.x = call.operand[2], .dy = call.operand[1], .y = call.operand[0],
-                               .rows = call.pass->rows, .columns = call.step->size[0]});
+    const std::size_t columns = call.step->size[0];
+    const auto [first, rows] = call.share(call.pass->rows, 1);
+    kernels::softmax_backward({.x = call.at(2, first * columns), .dy = call.at(1, first * columns),
+                               .y = call.at(0, first * columns), .rows = rows, .columns = columns});
+}
+constexpr std::uint8_t softmax_workers(const Emitter& e, std::uint32_t elements) noexcept {
+    return e.workers(std::uint64_t{64} * elements * e.batch(), e.batch());
 }
 
 /// What every activation of this file has in common: the shape passes through and there is nothing to configure.
@@ -109,12 +119,14 @@ struct Softmax : activation_detail::Elementwise {
     constexpr void forward(Emitter& e, Node& n) const noexcept {
         n.y = e.activation("softmax", n.layer, n.out.elements(), n.x);
         e.step({.name = "softmax", .run = &activation_detail::softmax_forward, .layer = n.layer,
+                .workers = activation_detail::softmax_workers(e, n.in.elements()),
                 .operand = operands(n.y, n.x), .size = {n.out.elements(), 0}});
     }
     constexpr void backward(Emitter& e, Node& n) const noexcept {
         if (!n.wants_dx) return;
         n.dx = e.activation("softmax gradient", n.layer, n.in.elements(), n.dy);
         e.step({.name = "softmax backward", .run = &activation_detail::softmax_backward, .layer = n.layer,
+                .workers = activation_detail::softmax_workers(e, n.in.elements()),
                 .operand = operands(n.dx, n.dy, n.y), .size = {n.in.elements(), 0}});
     }
 };

@@ -8,36 +8,56 @@ namespace ferrite {
 
 namespace dense_detail {
 
+/// Rows of a register tile, in which shares of a batch go.
+inline constexpr std::size_t row_run = 4;
+
+constexpr std::size_t runs(std::size_t size, std::size_t run) noexcept { return (size + run - 1) / run; }
+
+/// Shared by columns of y or by its rows, whichever makes the larger share the smaller one: columns read W once between them,
+/// rows serve narrow outputs.
 inline void forward(const Call& call) {
     const Step& step = *call.step;
-    const std::size_t inputs = step.size[0], outputs = step.size[1];
-    kernels::gemm({.a = call.operand[1], .a_row = inputs, .a_step = 1, .b = call.operand[3], .b_row = outputs,
-                   .c = call.operand[0], .c_row = outputs, .m = call.pass->rows, .n = outputs, .k = inputs,
-                   .bias = call.operand[4], .epilogue = step.map, .constants = step.constant,
-                   .scratch = nullptr});
+    const std::size_t inputs = step.size[0], outputs = step.size[1], batch = call.pass->rows;
+    const auto largest = [&](std::size_t size, std::size_t run) { return runs(runs(size, run), call.workers) * run; };
+    Share rows{0, batch}, columns{0, outputs};
+    if (largest(outputs, column_run(outputs)) * batch <= largest(batch, row_run) * outputs)
+        columns = call.share(outputs, column_run(outputs));
+    else
+        rows = call.share(batch, row_run);
+    if (rows.count == 0 || columns.count == 0) return;
+    kernels::gemm({.a = call.at(1, rows.first * inputs), .a_row = inputs, .a_step = 1, .b = call.at(3, columns.first),
+                   .b_row = outputs, .c = call.at(0, rows.first * outputs + columns.first), .c_row = outputs,
+                   .m = rows.count, .n = columns.count, .k = inputs, .bias = call.at(4, columns.first),
+                   .epilogue = step.map, .constants = step.constant, .scratch = nullptr});
 }
 
+/// Shared by inputs. The first worker, whose share is the smallest, has b as well.
 inline void backward(const Call& call) {
     const Step& step = *call.step;
-    kernels::dense_backward({.x = call.operand[6],
+    const std::size_t inputs = step.size[0], outputs = step.size[1];
+    const auto [first, count] = call.share(inputs, column_run(inputs));
+    const std::size_t row = first * outputs;  // of W, its gradient and its states
+    const bool bias = call.worker == 0;
+    kernels::dense_backward({.x = call.at(6, first),
                              .dy = call.operand[1],
-                             .w = call.operand[3],
-                             .b = call.operand[4],
+                             .w = call.at(3, row),
+                             .b = bias ? call.operand[4] : nullptr,
                              .batch = call.pass->rows,
-                             .inputs = step.size[0],
-                             .outputs = step.size[1],
-                             .dx = call.operand[0],
-                             .aux = call.operand[2],
+                             .inputs = count,
+                             .outputs = outputs,
+                             .row = inputs,
+                             .dx = call.at(0, first),
+                             .aux = call.at(2, first),
                              .derivative = step.map,
                              .derivative_constants = step.constant,
-                             .dw = step.update ? nullptr : call.operand[7],
-                             .db = step.update ? nullptr : call.operand[8],
+                             .dw = step.update ? nullptr : call.at(7, row),
+                             .db = step.update || !bias ? nullptr : call.operand[8],
                              .update = step.update,
-                             .w_state = {call.operand[7], call.operand[9]},
+                             .w_state = {call.at(7, row), call.at(9, row)},
                              .b_state = {call.operand[8], call.operand[10]},
                              .w_constants = &call.pass->weights.gradient_scale,
                              .b_constants = &call.pass->others.gradient_scale,
-                             .scratch = call.operand[5]});
+                             .scratch = call.at(5, call.worker * step.scratch)});
 }
 
 }  // namespace dense_detail
@@ -75,14 +95,19 @@ struct Dense {
             n.parameter[1] = e.parameter({.name = "b", .layer = n.layer, .elements = units, .fan_in = inputs,
                                           .initializer = bias_initializer, .trainable = !frozen, .decays = false});
         n.y = e.activation("dense", n.layer, units);
+        using dense_detail::runs, dense_detail::row_run;
+        const std::uint64_t flops = std::uint64_t{2} * inputs * units;
+        const std::size_t by_columns = runs(units, column_run(units)), by_rows = runs(e.batch(), row_run);
+        const std::uint8_t workers = e.workers(flops * e.batch(), by_columns < by_rows ? by_rows : by_columns);
         e.step({.name = "dense",
                 .run = &dense_detail::forward,
                 .layer = n.layer,
                 .takes_map = true,
+                .workers = workers,
                 .operand = operands(n.y, n.x, no_buffer, e.parameter(n.parameter[0]).value,
                                     bias ? e.parameter(n.parameter[1]).value : no_buffer),
                 .size = {inputs, units},
-                .flops = std::uint64_t{2} * inputs * units});
+                .flops = flops});
     }
 
     constexpr void backward(Emitter& e, Node& n) const noexcept {
@@ -90,33 +115,35 @@ struct Dense {
         const std::uint32_t inputs = n.in.elements();
         const Parameter w = e.parameter(n.parameter[0]);
         const Parameter b = bias ? e.parameter(n.parameter[1]) : Parameter{};
+        const std::uint64_t flops = std::uint64_t{2} * inputs * units * ((n.wants_dx ? 1u : 0u) + (frozen ? 0u : 1u));
+        const std::uint8_t workers = e.workers(flops * e.batch(), dense_detail::runs(inputs, column_run(inputs)));
+        const std::size_t own = dense_scratch_floats(units, e.batch());
         BufferId scratch = no_buffer;
         if (n.wants_dx) {
             n.dx = e.activation("dense gradient", n.layer, inputs, n.x);
-            scratch = e.scratch("transposed W", n.layer, dense_scratch_floats(units, e.batch()));
+            scratch = e.scratch("transposed W", n.layer, workers * own);
         }
         Step s{.name = "dense backward",
                .run = &dense_detail::backward,
                .layer = n.layer,
                .takes_map = n.wants_dx,
                .takes_auxiliary = n.wants_dx,
+               .workers = workers,
                .operand = operands(n.dx, n.dy, no_buffer, w.value, b.value, scratch, n.x),
                .size = {inputs, units},
-               .flops = std::uint64_t{2} * inputs * units * (n.wants_dx ? 1u : 0u)};
+               .scratch = static_cast<std::uint32_t>(own),
+               .flops = flops};
         if (frozen) {
             s.operand[4] = s.operand[6] = no_buffer;
-        } else {
-            s.flops += std::uint64_t{2} * inputs * units;
-            if (e.immediate()) {
-                s.update = e.optimizer()->update;
-                for (std::size_t i = 0; i < 2; ++i) {
-                    s.operand[7 + 2 * i] = w.state[i];
-                    s.operand[8 + 2 * i] = b.state[i];
-                }
-            } else {
-                s.operand[7] = w.gradient;
-                s.operand[8] = b.gradient;
+        } else if (e.immediate()) {
+            s.update = e.optimizer()->update;
+            for (std::size_t i = 0; i < 2; ++i) {
+                s.operand[7 + 2 * i] = w.state[i];
+                s.operand[8 + 2 * i] = b.state[i];
             }
+        } else {
+            s.operand[7] = w.gradient;
+            s.operand[8] = b.gradient;
         }
         e.step(s);
     }

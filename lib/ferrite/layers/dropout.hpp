@@ -21,15 +21,16 @@ inline constexpr std::uint64_t stream = std::uint64_t{1} << 34;
 inline void run(const Call& call) {
     const Step& step = *call.step;
     const Pass& pass = *call.pass;
-    const std::size_t columns = step.size[0], size = columns * pass.rows;
+    const std::size_t columns = step.size[0];
+    const auto [first, size] = call.share(columns * pass.rows, line_floats);
     if (!pass.training) {
-        kernels::scale({.operand = {call.operand[0], call.operand[1], nullptr, nullptr}, .stride = {size, size, 0, 0},
+        kernels::scale({.operand = {call.at(0, first), call.at(1, first), nullptr, nullptr}, .stride = {size, size, 0, 0},
                         .rows = 1, .columns = size, .constants = step.constant + 2});
         return;
     }
-    kernels::dropout({.x = call.operand[1], .y = call.operand[0], .size = size,
+    kernels::dropout({.x = call.at(1, first), .y = call.at(0, first), .size = size,
                       .random = step.size[1] != 0 ? Random(Seed{step.size[1]}) : Random(pass.seed, stream + step.layer),
-                      .first = pass.first_sample * columns, .threshold = static_cast<std::uint32_t>(step.constant[0]),
+                      .first = pass.first_sample * columns + first, .threshold = static_cast<std::uint32_t>(step.constant[0]),
                       .scale = step.constant[1]});
 }
 
@@ -63,26 +64,27 @@ struct Dropout {
         const std::uint32_t elements = n.out.elements();
         if (e.training()) {
             n.y = e.activation(name, n.layer, elements, n.x);
-            e.step(step(n, n.y, n.x, inverted ? 1.0f / left : 1.0f, inverted ? 1.0f : left));
+            e.step(step(e, n, n.y, n.x, inverted ? 1.0f / left : 1.0f, inverted ? 1.0f : left));
         } else if (!inverted) {
             n.y = e.activation(name, n.layer, elements, n.x);
             e.step({.name = name, .run = &run_map, .map = &kernels::scale, .layer = n.layer,
-                    .operand = operands(n.y, n.x), .size = {elements, 0}, .constant = {left}});
+                    .workers = e.map_workers(elements), .operand = operands(n.y, n.x), .size = {elements, 0}, .constant = {left}});
         }
     }
     constexpr void backward(Emitter& e, Node& n) const noexcept {
         n.dx = n.dy;
         if (!n.wants_dx || rate == 0.0f) return;
         n.dx = e.activation("dropout gradient", n.layer, n.in.elements(), n.dy);
-        e.step(step(n, n.dx, n.dy, scaling == DropoutScaling::inverted ? 1.0f / (1.0f - rate) : 1.0f, 1.0f));
+        e.step(step(e, n, n.dx, n.dy, scaling == DropoutScaling::inverted ? 1.0f / (1.0f - rate) : 1.0f, 1.0f));
     }
 
   private:
-    [[nodiscard]] constexpr Step step(const Node& n, BufferId y, BufferId x, float training_scale,
+    [[nodiscard]] constexpr Step step(const Emitter& e, const Node& n, BufferId y, BufferId x, float training_scale,
                                       float inference_scale) const noexcept {
         // Whole numbers below 2^24 are exact.
         const auto threshold = static_cast<std::uint32_t>(rate * 0x1p24f);
-        return {.name = name, .run = &dropout_detail::run, .layer = n.layer, .operand = operands(y, x),
+        return {.name = name, .run = &dropout_detail::run, .layer = n.layer,
+                .workers = e.workers(std::uint64_t{64} * n.out.elements() * e.batch()), .operand = operands(y, x),
                 .size = {n.out.elements(), seed},
                 .constant = {static_cast<float>(threshold), training_scale, inference_scale}};
     }

@@ -15,7 +15,7 @@ inline Normalization forward_arguments(const Call& call) noexcept {
     return {.x = call.operand[1], .dy = nullptr, .y = call.operand[0], .gamma = call.operand[3], .beta = call.operand[4],
             .mean = call.operand[8], .inverse = nullptr, .running_mean = call.operand[5],
             .running_variance = call.operand[7], .dgamma = nullptr, .dbeta = nullptr,
-            .rows = std::size_t{call.pass->rows} * (call.step->size[0] / channels), .columns = channels,
+            .rows = std::size_t{call.pass->rows} * (call.step->size[0] / channels), .columns = channels, .row = channels,
             .epsilon = call.step->constant[0], .momentum = call.step->constant[1]};
 }
 /// Operands: 0 dx, 1 dy, 2 mean and inverse, 3 gamma, 6 x, 8 dgamma, 9 dbeta.
@@ -29,25 +29,39 @@ inline Normalization backward_arguments(const Call& call) noexcept {
     return a;
 }
 
-inline void batch_norm_inference(const Call& call) { kernels::batch_norm_inference(forward_arguments(call)); }
+/// This worker's columns of a batch normalization; `a` has no inverse yet.
+inline Normalization columns_of(const Call& call, Normalization a) noexcept {
+    const auto [first, count] = call.share(a.columns, column_run(a.columns));
+    const auto move = [first = first](auto*& p) {
+        if (p != nullptr) p += first;
+    };
+    if (a.mean != nullptr) a.inverse = a.mean + a.columns;
+    move(a.x), move(a.dy), move(a.y), move(a.gamma), move(a.beta), move(a.mean), move(a.inverse), move(a.running_mean);
+    move(a.running_variance), move(a.dgamma), move(a.dbeta);
+    a.columns = count;
+    return a;
+}
+inline void batch_norm_inference(const Call& call) { kernels::batch_norm_inference(columns_of(call, forward_arguments(call))); }
 inline void batch_norm(const Call& call) {
-    Normalization a = forward_arguments(call);
-    if (!call.pass->training) return kernels::batch_norm_inference(a);
-    a.inverse = a.mean + a.columns;
-    kernels::batch_norm(a);
+    const Normalization a = columns_of(call, forward_arguments(call));
+    call.pass->training ? kernels::batch_norm(a) : kernels::batch_norm_inference(a);
 }
-inline void batch_norm_backward(const Call& call) {
-    Normalization a = backward_arguments(call);
-    a.inverse = a.mean + a.columns;
-    kernels::batch_norm_backward(a);
-}
+inline void batch_norm_backward(const Call& call) { kernels::batch_norm_backward(columns_of(call, backward_arguments(call))); }
 /// dx = dy gamma / sqrt(running_variance + epsilon): operands as forward, without beta and running mean.
-inline void batch_norm_frozen_backward(const Call& call) { kernels::batch_norm_inference(forward_arguments(call)); }
+inline void batch_norm_frozen_backward(const Call& call) { batch_norm_inference(call); }
 
-/// Operands as batch_norm, without running values; without statistics nobody goes back.
+/// Operands as batch_norm, without running values; without statistics nobody goes back. Shared by rows; the sums of the
+/// backward pass go over all rows for gamma and beta, over all columns for dx, so that one worker has it.
 inline void layer_norm(const Call& call) {
     Normalization a = forward_arguments(call);
-    if (a.mean != nullptr) a.inverse = a.mean + a.rows;
+    const auto [first, rows] = call.share(a.rows, 1);
+    if (a.mean != nullptr) {
+        a.inverse = a.mean + a.rows + first;
+        a.mean += first;
+    }
+    a.x += first * a.row;
+    a.y += first * a.row;
+    a.rows = rows;
     kernels::layer_norm(a);
 }
 inline void layer_norm_backward(const Call& call) {
@@ -57,6 +71,10 @@ inline void layer_norm_backward(const Call& call) {
 }
 
 [[nodiscard]] constexpr std::uint32_t channels(Shape in) noexcept { return in.rank == 0 ? 0 : in[in.rank - 1]; }
+
+constexpr std::uint8_t workers(const Emitter& e, Shape in, std::uint64_t shares) noexcept {
+    return e.workers(std::uint64_t{32} * in.elements() * e.batch(), shares);
+}
 
 }  // namespace normalization_detail
 
@@ -102,6 +120,7 @@ struct BatchNorm {
         e.step({.name = name,
                 .run = learns ? &batch_norm : &batch_norm_inference,
                 .layer = n.layer,
+                .workers = workers(e, n.in, c / 4),
                 .operand = operands(n.y, n.x, no_buffer, value(e, n, 0), value(e, n, 1), value(e, n, 2), no_buffer,
                                     value(e, n, 3), n.kept[0]),
                 .size = {elements, c},
@@ -115,6 +134,7 @@ struct BatchNorm {
         Step s{.name = "batch_norm backward",
                .run = frozen ? &batch_norm_frozen_backward : &batch_norm_backward,
                .layer = n.layer,
+               .workers = workers(e, n.in, channels(n.in) / 4),
                .operand = operands(n.dx, n.dy, n.kept[0], value(e, n, 0)),
                .size = {n.in.elements(), channels(n.in)},
                .constant = {epsilon, momentum}};
@@ -167,6 +187,7 @@ struct LayerNorm {
         e.step({.name = name,
                 .run = &layer_norm,
                 .layer = n.layer,
+                .workers = workers(e, n.in, max_threads),
                 .operand = operands(n.y, n.x, no_buffer, value(e, n, 0), value(e, n, 1), no_buffer, no_buffer, no_buffer,
                                     n.kept[0]),
                 .size = {elements, c},

@@ -364,7 +364,7 @@ FERRITE_INLINE void scale_and_shift_gradients(const Normalization& a) {
         }
         for (std::size_t r = 0; r < a.rows; ++r) {
             for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + j + v * V::width;
+                const std::size_t at = r * a.row + j + v * V::width;
                 if (of_rows) {
                     mean[v] = V::broadcast(a.mean[r]);
                     inverse[v] = V::broadcast(a.inverse[r]);
@@ -394,11 +394,11 @@ void Kernels<Isa>::batch_norm(const Normalization& a) {
         for (int v = 0; v < vectors; ++v) mean[v] = variance[v] = V::zero();
         for (std::size_t r = 0; r < a.rows; ++r)
             for (std::size_t v = 0; v < vectors; ++v)
-                mean[v] = mean[v] + V::load_partial(x + r * a.columns + v * V::width, n);
+                mean[v] = mean[v] + V::load_partial(x + r * a.row + v * V::width, n);
         for (int v = 0; v < vectors; ++v) mean[v] = mean[v] / count;
         for (std::size_t r = 0; r < a.rows; ++r)
             for (std::size_t v = 0; v < vectors; ++v) {
-                const V t = V::load_partial(x + r * a.columns + v * V::width, n) - mean[v];
+                const V t = V::load_partial(x + r * a.row + v * V::width, n) - mean[v];
                 variance[v] = fma(t, t, variance[v]);
             }
         for (std::size_t v = 0; v < vectors; ++v) {
@@ -416,7 +416,7 @@ void Kernels<Isa>::batch_norm(const Normalization& a) {
         }
         for (std::size_t r = 0; r < a.rows; ++r)
             for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + v * V::width;
+                const std::size_t at = r * a.row + v * V::width;
                 const V normalized = (V::load_partial(x + at, n) - mean[v]) * inverse[v];
                 fma(gamma[v], normalized, beta[v]).store_partial(a.y + j + at, n);
             }
@@ -438,7 +438,7 @@ void Kernels<Isa>::batch_norm_inference(const Normalization& a) {
         }
         for (std::size_t r = 0; r < a.rows; ++r)
             for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + j + v * V::width;
+                const std::size_t at = r * a.row + j + v * V::width;
                 fma(V::load_partial(a.x + at, n) - mean[v], factor[v], beta[v]).store_partial(a.y + at, n);
             }
     });
@@ -462,7 +462,7 @@ void Kernels<Isa>::batch_norm_backward(const Normalization& a) {
         }
         for (std::size_t r = 0; r < a.rows; ++r)
             for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + j + v * V::width;
+                const std::size_t at = r * a.row + j + v * V::width;
                 const V normalized = (V::load_partial(a.x + at, n) - mean[v]) * inverse[v];
                 const V dx = factor[v] * fma(-normalized, of_normalized[v], V::load_partial(a.dy + at, n) - shift[v]);
                 dx.store_partial(a.y + at, n);
@@ -475,8 +475,8 @@ void Kernels<Isa>::layer_norm(const Normalization& a) {
     using V = simd::Vector<Isa>;
     const V count = V::broadcast(static_cast<float>(a.columns));
     for (std::size_t r = 0; r < a.rows; ++r) {
-        const float* const x = a.x + r * a.columns;
-        float* const y = a.y + r * a.columns;
+        const float* const x = a.x + r * a.row;
+        float* const y = a.y + r * a.row;
         auto sum = simd::Lanes16<V>::broadcast(0.0f);
         sum.add(x, a.columns);
         const V mean = V::broadcast(reduce_add(sum)) / count;
@@ -506,9 +506,9 @@ void Kernels<Isa>::layer_norm_backward(const Normalization& a) {
     if (a.y == nullptr) return;
     const V count = V::broadcast(static_cast<float>(a.columns));
     for (std::size_t r = 0; r < a.rows; ++r) {
-        const float* const x = a.x + r * a.columns;
-        const float* const dy = a.dy + r * a.columns;
-        float* const dx = a.y + r * a.columns;
+        const float* const x = a.x + r * a.row;
+        const float* const dy = a.dy + r * a.row;
+        float* const dx = a.y + r * a.row;
         const V mean = V::broadcast(a.mean[r]), inverse = V::broadcast(a.inverse[r]);
         auto sum = simd::Lanes16<V>::broadcast(0.0f);
         sum.add_products(dy, a.gamma, a.columns);

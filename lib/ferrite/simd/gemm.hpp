@@ -323,7 +323,7 @@ struct Gradient {
             vectors[count++] = n;
             t = Tile{};
             t.a_row = bytes(1);
-            t.a_step = bytes(d.inputs);
+            t.a_step = bytes(d.row);
             t.start = zeros<Isa>;
             t.floor = lowest;
             const std::size_t j = first * width;
@@ -373,13 +373,12 @@ struct WeightGradient {
           turned(d.batch > 1 && narrow<Isa>(rows, d.outputs)),
           whole(d.outputs <= 16 * width && d.outputs * 16 <= room &&
                 (near || d.batch * divide_up(d.outputs, width) * width <= panel_floats<Isa>)),
-          all(d, 0, whole && !turned && d.batch > 1 ? d.outputs : 0, rows, near || rows < 24 ? nullptr : panel) {}
+          all(d, 0, (whole || turned) && d.batch > 1 ? d.outputs : 0, rows, near || turned || rows < 24 ? nullptr : panel) {}
 
     FERRITE_INLINE void product(Gradient<Isa>& strips_of_dy, std::size_t i, std::size_t rows, std::size_t j0,
                                 std::size_t columns, float* to, std::size_t to_row) {
         if (d.batch == 1) return outer_product<Isa>(d.x + i, d.dy + j0, rows, columns, to, to_row);
         if (!turned) return strips_of_dy(d.x + i, rows, to, to_row);
-        Columns<Isa> edges;
         float strip[narrow_floats<Isa>];
         Tile t{};
         t.a = d.dy;
@@ -389,12 +388,19 @@ struct WeightGradient {
         t.floor = lowest;
         t.out = strip;
         t.out_row = bytes(narrow_row<Isa>);
-        for (std::size_t first = 0; first < rows; first += narrow_row<Isa>) {
-            const std::size_t n = smaller(narrow_row<Isa>, rows - first), vectors = divide_up(n, width);
-            edges(t, d.x + i + first, d.inputs, d.batch, 0, n, vectors);
-            run<Isa>(t, d.outputs, vectors);
+        t.b_row = bytes(d.row);
+        t.k = d.batch;
+        t.last = width;
+        // Whole vectors of x alone: what lies behind the rows may be another thread's.
+        const std::size_t whole_vectors = rows / width * width;
+        for (std::size_t first = 0; first < whole_vectors; first += narrow_row<Isa>) {
+            const std::size_t n = smaller(narrow_row<Isa>, whole_vectors - first);
+            t.b = d.x + i + first;
+            run<Isa>(t, d.outputs, n / width);
             turn<Isa>(strip, to + first * to_row, to_row, n, d.outputs);
         }
+        if (whole_vectors != rows)
+            strips_of_dy(d.x + i + whole_vectors, rows - whole_vectors, to + whole_vectors * to_row, to_row);
     }
 
     [[gnu::noinline]] void operator()(std::size_t i0, std::size_t rows) {
@@ -617,9 +623,9 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                 t.last = columns - (vectors - 1) * width;
                 if (d.derivative == nullptr || gates) {
                     t.gate = gates ? d.aux + at : nullptr;
-                    t.gate_row = bytes(d.inputs);
+                    t.gate_row = bytes(d.row);
                     t.out = d.dx + at;
-                    t.out_row = bytes(d.inputs);
+                    t.out_row = bytes(d.row);
                     return run<Isa>(t, d.batch, vectors);
                 }
                 t.out = between;
@@ -627,9 +633,9 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
                 balanced(d.batch, most_between, [&](std::size_t r0, std::size_t n) FERRITE_INLINE_LAMBDA {
                     t.a = d.dy + r0 * d.outputs;
                     run<Isa>(t, n, vectors);
-                    const std::size_t from = r0 * d.inputs + at;
+                    const std::size_t from = r0 * d.row + at;
                     (*d.derivative)({.operand = {d.dx + from, between, d.aux ? const_cast<float*>(d.aux) + from : nullptr, nullptr},
-                                     .stride = {d.inputs, columns, d.inputs, 0}, .rows = n, .columns = columns,
+                                     .stride = {d.row, columns, d.row, 0}, .rows = n, .columns = columns,
                                      .constants = d.derivative_constants});
                 });
             });
