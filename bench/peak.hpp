@@ -2,7 +2,7 @@
 // The bodies of the limits, over any vector type; peak_<isa>.cpp instantiates them.
 #pragma once
 
-#include <ferrite/simd/vector.hpp>
+#include <ferrite/simd/math.hpp>
 
 #include "limits.hpp"
 
@@ -83,6 +83,22 @@ void Kernels<Isa>::move_update(const Map& map) {
     } else {
         unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA { change(p + i, V::load(g + i)); });
     }
+}
+
+template <class Isa>
+void Kernels<Isa>::exponential(const Map& map) {
+    using V = simd::Vector<Isa>;
+    unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA {
+        simd::exp(V::load(map.operand[1] + i)).store(map.operand[0] + i);
+    });
+}
+
+template <class Isa>
+void Kernels<Isa>::logarithm(const Map& map) {
+    using V = simd::Vector<Isa>;
+    unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA {
+        simd::log(V::load(map.operand[1] + i)).store(map.operand[0] + i);
+    });
 }
 
 }  // namespace ferrite::bench
