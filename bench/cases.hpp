@@ -46,24 +46,23 @@ struct ProductCase {
         return std::max(gemm_scratch_floats, dense_scratch_floats(outputs, batch));
     }
 
-    /// Calls the library, as Dense does.
+    /// Calls the library: a plain product as matmul() with scratch does, the others as Dense does.
     void run(const float* a, const float* b, const float* bias, float* c, float* scratch) const {
         if (product == Product::plain || product == Product::forward) {
-            const bool packs = product == Product::plain || (batch >= 32 && outputs >= 128);
-            kernels::gemm({.a = a,
-                           .a_row = inputs,
-                           .a_step = 1,
-                           .b = b,
-                           .b_row = outputs,
-                           .c = c,
-                           .c_row = outputs,
-                           .m = batch,
-                           .n = outputs,
-                           .k = inputs,
-                           .bias = has_bias() ? bias : nullptr,
-                           .epilogue = nullptr,
-                           .constants = nullptr,
-                           .scratch = packs ? scratch : nullptr});
+            Gemm g{};
+            g.a = a;
+            g.a_row = inputs;
+            g.a_step = 1;
+            g.b = b;
+            g.b_row = outputs;
+            g.c = c;
+            g.c_row = outputs;
+            g.m = batch;
+            g.n = outputs;
+            g.k = inputs;
+            g.bias = has_bias() ? bias : nullptr;
+            g.scratch = product == Product::plain ? scratch : nullptr;
+            kernels::gemm(g);
             return;
         }
         DenseBackward d{};

@@ -274,21 +274,23 @@ struct Normalized {
     Floats dgamma = Floats(columns), dbeta = Floats(columns);
 
     [[nodiscard]] Normalization arguments() {
-        return {.x = x.data(),
-                .dy = dy.data(),
-                .y = y.data(),
-                .gamma = gamma.data(),
-                .beta = beta.data(),
-                .mean = mean.data(),
-                .inverse = inverse.data(),
-                .running_mean = running_mean.data(),
-                .running_variance = running_variance.data(),
-                .dgamma = dgamma.data(),
-                .dbeta = dbeta.data(),
-                .rows = rows,
-                .columns = columns,
-                .epsilon = 1e-5f,
-                .momentum = 0.9f};
+        Normalization n{};
+        n.x = x.data();
+        n.dy = dy.data();
+        n.y = y.data();
+        n.gamma = gamma.data();
+        n.beta = beta.data();
+        n.mean = mean.data();
+        n.inverse = inverse.data();
+        n.running_mean = running_mean.data();
+        n.running_variance = running_variance.data();
+        n.dgamma = dgamma.data();
+        n.dbeta = dbeta.data();
+        n.rows = rows;
+        n.columns = columns;
+        n.epsilon = 1e-5f;
+        n.momentum = 0.9f;
+        return n;
     }
 };
 

@@ -88,17 +88,19 @@ void Kernels<Isa>::move_update(const Map& map) {
 template <class Isa>
 void Kernels<Isa>::exponential(const Map& map) {
     using V = simd::Vector<Isa>;
-    unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA {
-        simd::exp(V::load(map.operand[1] + i)).store(map.operand[0] + i);
-    });
+    float* const y = map.operand[0];
+    const float* const x = map.operand[1];
+    unrolled<V>(map.columns,
+                [=](std::size_t i) FERRITE_INLINE_LAMBDA { simd::exp(V::load(x + i)).store(y + i); });
 }
 
 template <class Isa>
 void Kernels<Isa>::logarithm(const Map& map) {
     using V = simd::Vector<Isa>;
-    unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA {
-        simd::log(V::load(map.operand[1] + i)).store(map.operand[0] + i);
-    });
+    float* const y = map.operand[0];
+    const float* const x = map.operand[1];
+    unrolled<V>(map.columns,
+                [=](std::size_t i) FERRITE_INLINE_LAMBDA { simd::log(V::load(x + i)).store(y + i); });
 }
 
 }  // namespace ferrite::bench
