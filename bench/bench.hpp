@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT
 // What every benchmark uses: limits of the machine per instruction set, and timing that interleaves a case
-// with the limit it is compared with.
+// with the limit and the peers it is compared with.
 #pragma once
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <ferrite/kernels.hpp>
+#include <functional>
+#include <initializer_list>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "limits.hpp"
@@ -61,84 +65,121 @@ using Floats = std::vector<float, LineAllocator<float>>;
 /// `count` numbers in [low, high), another sequence for every stream.
 [[nodiscard]] Floats numbers(std::size_t count, std::uint64_t stream, float low = -1, float high = 1);
 
-/// One call of a case and of its limit: the best block of each, and the median of limit time over case time
-/// of blocks that were next to each other.
-struct Timing {
-    double seconds = 0, limit_seconds = 0;
-    double median = 0;
-    double allocations = 0;
-};
-
 /// Shorter than a time slice, so that on a busy machine many blocks run undisturbed.
 inline constexpr double block_seconds = 0.5e-3;
 
+/// Seconds that the blocks of one lane take together; --case_time sets it.
+[[nodiscard]] double lane_seconds() noexcept;
+
 template <class Run>
-[[nodiscard]] double seconds_per_call(std::size_t calls, const Run& run) {
+[[nodiscard]] double seconds_per_call(std::size_t calls, Run& run) {
     const double start = seconds();
     for (std::size_t i = 0; i < calls; ++i) run();
     return (seconds() - start) / static_cast<double>(calls);
 }
 
+/// What is timed in turn with others.
+struct Lane {
+    std::string name;
+    std::function<double(std::size_t calls)> time;  ///< seconds a call
+};
+
 template <class Run>
-[[nodiscard]] std::size_t calls_per_block(const Run& run) {
-    run();
-    std::size_t calls = 1;
-    while (static_cast<double>(calls) * seconds_per_call(calls, run) < block_seconds) calls *= 2;
-    return calls;
+[[nodiscard]] Lane lane(std::string name, Run run) {
+    return {std::move(name), [run](std::size_t calls) mutable { return seconds_per_call(calls, run); }};
 }
 
-/// Times blocks of `run` and `limit` in turn until the benchmark's time is up. The Time and CPU columns of
-/// the report are the mean over all blocks of `run`; the counters are made from the result.
-template <class Run, class Limit>
-[[nodiscard]] Timing interleave(benchmark::State& state, const Run& run, const Limit& limit) {
-    const std::size_t calls = calls_per_block(run), limit_calls = calls_per_block(limit);
-    Timing timing;
-    std::vector<double> ratios;
-    std::uint64_t allocations = 0, total_calls = 0;
-    while (state.KeepRunningBatch(static_cast<benchmark::IterationCount>(calls))) {
-        const std::uint64_t before = heap_allocations();
-        const double a = seconds_per_call(calls, run);
-        allocations += heap_allocations() - before;
-        total_calls += calls;
-        state.PauseTiming();
-        if (limit_calls > 1) limit();  // brings back what the other side has put out of the caches
-        const double b = seconds_per_call(limit_calls, limit);
-        timing.seconds = ratios.empty() ? a : std::min(a, timing.seconds);
-        timing.limit_seconds = ratios.empty() ? b : std::min(b, timing.limit_seconds);
-        ratios.push_back(b / a);
-        if (calls > 1) run();
-        state.ResumeTiming();
-    }
-    const auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
-    std::nth_element(ratios.begin(), middle, ratios.end());
-    timing.median = *middle;
-    timing.allocations = static_cast<double>(allocations) / static_cast<double>(total_calls);
-    return timing;
-}
+/// A limit does a case's work in `scale` calls.
+struct Limit {
+    Lane lane;
+    double scale;
+    double* best_so_far =
+        nullptr;  ///< seconds of a call, for a limit that is the same for all cases; null otherwise
+};
 
-/// Times a case of `flops` floating-point operations. Counters: GFLOP/s (best block), %peak (best against
-/// best), %median (of neighbouring blocks).
+/// The FMA peak for `flops` operations.
+[[nodiscard]] Limit peak_limit(double flops);
+/// A call of `run` moves limit_elements(elements) of what the case moves `elements` of.
 template <class Run>
-Timing compare_with_peak(benchmark::State& state, double flops, const Run& run) {
-    const Timing t = interleave(state, run, FmaPeak{});
-    const double share = 100 * flops / FmaPeak::flops;
-    state.counters["GFLOP/s"] = 1e-9 * flops / t.seconds;
-    state.counters["%peak"] = share * t.limit_seconds / t.seconds;
-    state.counters["%median"] = share * t.median;
-    return t;
+[[nodiscard]] Limit bandwidth_limit(std::string name, std::size_t elements, Run run) {
+    return {lane(std::move(name), std::move(run)),
+            static_cast<double>(elements) / static_cast<double>(limit_elements(elements)), nullptr};
+}
+/// One cycle of the processor.
+[[nodiscard]] Limit clock_limit();
+
+/// Of a lane: its best block, and the quartiles of ideal time over its time in blocks that were next to each
+/// other, where the limit's block gives the ideal time.
+struct Timing {
+    double seconds = 0;
+    double best_share = 0, low = 0, median = 0, high = 0;
+};
+
+struct Result {
+    Timing own;
+    double ideal_seconds =
+        0;  ///< the limit's best block, scaled; of all cases so far where the limit is one for all
+    double allocations = 0;  ///< a call
+    std::vector<Timing> others;
+};
+
+/// Times blocks of `own`, the limit and the others in turn. The Time and CPU columns of the report are the
+/// mean over all blocks of `own`.
+[[nodiscard]] Result interleave(benchmark::State& state, const Lane& own, const Limit& limit,
+                                const std::vector<Lane>& others);
+
+/// The same, with counters: %limit (best block against best block), %median (of neighbouring blocks), spread
+/// (half the distance of the quartiles of the latter, in percent of it), allocations a call; %limit and
+/// %median of the others under their names. `target`: see cases.hpp.
+Result compare_with_limit(benchmark::State& state, const Lane& own, const Limit& limit, double target,
+                          const std::vector<Lane>& others = {});
+
+/// A case that has no limit. Counters: cycles (best), cycles_median, spread, allocations.
+Result count_cycles(benchmark::State& state, const Lane& own);
+
+/// Times a case of `flops` floating-point operations against the FMA peak. Counter: GFLOP/s (best block).
+template <class Run>
+Result compare_with_peak(benchmark::State& state, double flops, double target, const Run& run,
+                         const std::vector<Lane>& others = {}) {
+    Result r = compare_with_limit(state, lane("own", run), peak_limit(flops), target, others);
+    state.counters["GFLOP/s"] = 1e-9 * flops / r.own.seconds;
+    return r;
 }
 
-/// Times a case that moves `elements` times `bytes` (read plus written, each stream once) against a limit
-/// that moves limit_elements(elements) of the same. Counters: GB/s, %bandwidth, %median.
-template <class Run, class Limit>
-Timing compare_with_bandwidth(benchmark::State& state, std::size_t elements, double bytes, const Run& run,
-                              const Limit& limit) {
-    const Timing t = interleave(state, run, limit);
-    const double share = 100 * static_cast<double>(elements) / static_cast<double>(limit_elements(elements));
-    state.counters["GB/s"] = 1e-9 * bytes * static_cast<double>(elements) / t.seconds;
-    state.counters["%bandwidth"] = share * t.limit_seconds / t.seconds;
-    state.counters["%median"] = share * t.median;
-    return t;
+/// Times a case that moves `elements` times `bytes` (read plus written, each stream once) against `limit`,
+/// which moves limit_elements(elements) of the same. Counter: GB/s (best block).
+template <class Run, class Move>
+Result compare_with_bandwidth(benchmark::State& state, std::size_t elements, double bytes, double target,
+                              const Run& run, const char* limit_name, const Move& limit,
+                              const std::vector<Lane>& others = {}) {
+    Result r = compare_with_limit(state, lane("own", run), bandwidth_limit(limit_name, elements, limit),
+                                  target, others);
+    state.counters["GB/s"] = 1e-9 * bytes * static_cast<double>(elements) / r.own.seconds;
+    return r;
+}
+
+/// Runs `call` with the scalar kernels; with the only ones where the build has one set.
+template <class Call>
+void with_scalar_kernels(const Call& call) {
+    const char* const active = name(active_isa());
+    const bool chosen = select_isa("scalar") == Status::ok;
+    call();
+    if (chosen) (void)select_isa(active);
+}
+
+/// Whether the scalar kernel makes the same floats out of the same operands: `written` by kernel(arguments),
+/// `reference` by the scalar kernel(expected), in the same order.
+template <class Arguments>
+[[nodiscard]] bool same_as_scalar(const Kernel<Arguments>& kernel, const Arguments& arguments,
+                                  const Arguments& expected, std::initializer_list<const Floats*> written,
+                                  std::initializer_list<const Floats*> reference) {
+    kernel(arguments);
+    with_scalar_kernels([&] { kernel(expected); });
+    return std::equal(
+        written.begin(), written.end(), reference.begin(), [](const Floats* a, const Floats* b) {
+            return a->size() == b->size() &&
+                   (a->empty() || std::memcmp(a->data(), b->data(), a->size() * sizeof(float)) == 0);
+        });
 }
 
 /// Registers `function(state)` under `name`.
@@ -153,6 +194,7 @@ void add_train();
 void add_optimizers();
 void add_elementwise();
 void add_threads();
+void add_elementary();
 
 /// GFLOP/s of multiply_add over some 50 ms, and the clock in GHz from a chain of dependent shifts and
 /// exclusive ors.

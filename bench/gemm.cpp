@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Matrix products: cubes, and the three products of a dense layer at the sizes of small networks.
+// Matrix products: alone, the three of a dense layer, and a weight gradient that goes into its optimizer;
+// against the peers.
 #include <cmath>
 #include <cstring>
-#include <span>
 
 #include "bench.hpp"
+#include "cases.hpp"
+#include "peers.hpp"
 
 namespace ferrite::bench {
 
@@ -13,137 +15,149 @@ namespace {
 /// Enough to meet every tile and edge without taking longer than the measurement.
 constexpr std::size_t checked_elements = 2000;
 
-/// Whether c(i, j) = chain of std::fma over ascending p from start(j), for elements spread over the whole of
-/// c.
-template <class A, class B>
-bool product_is_right(std::span<const float> c, std::size_t n, std::size_t k, const A& a, const B& b,
-                      const float* start) {
-    const std::size_t step = std::max<std::size_t>(1, c.size() / checked_elements) | 1;
-    for (std::size_t at = 0; at < c.size(); at += step) {
+/// The arrays of a case.
+struct Arrays {
+    Floats a, b, bias, c, scratch;
+
+    explicit Arrays(const ProductCase& p)
+        : a(numbers(p.m() * p.k(), 1)),
+          b(numbers(p.k() * p.n(), 2)),
+          bias(p.has_bias() ? numbers(p.n(), 3) : Floats()),
+          c(p.m() * p.n()),
+          scratch(p.scratch_floats()) {}
+};
+
+/// Whether c(i, j) = chain of std::fma in ascending k from bias(j), for elements spread over the whole of c.
+bool is_right(const ProductCase& p, const Arrays& arrays) {
+    const std::size_t m = p.m(), n = p.n(), k = p.k();
+    const std::size_t step = std::max<std::size_t>(1, arrays.c.size() / checked_elements) | 1;
+    for (std::size_t at = 0; at < arrays.c.size(); at += step) {
         const std::size_t i = at / n, j = at % n;
-        float expected = start ? start[j] : 0.0f;
-        for (std::size_t p = 0; p < k; ++p) expected = std::fma(a(i, p), b(p, j), expected);
-        if (std::memcmp(&expected, &c[at], sizeof expected) != 0) return false;
+        float expected = p.has_bias() ? arrays.bias[j] : 0.0f;
+        for (std::size_t q = 0; q < k; ++q)
+            expected = std::fma(arrays.a[p.transposes_a() ? q * m + i : i * k + q],
+                                arrays.b[p.transposes_b() ? j * k + q : q * n + j], expected);
+        if (std::memcmp(&expected, &arrays.c[at], sizeof expected) != 0) return false;
     }
     return true;
 }
 
-constexpr double floats(double count) { return 4 * count; }
-
-void cube(benchmark::State& state, std::size_t n) {
-    const Floats a = numbers(n * n, 1), b = numbers(n * n, 2);
-    Floats c(n * n), scratch(gemm_scratch_floats);
-    const std::uint32_t side = static_cast<std::uint32_t>(n);
-    const auto run = [&] {
-        const Status status =
-            matmul({c.data(), {side, side}}, {a.data(), {side, side}}, {b.data(), {side, side}}, scratch);
-        benchmark::DoNotOptimize(status);
-    };
-    run();
-    if (!product_is_right(
-            c, n, n, [&](std::size_t i, std::size_t p) { return a[i * n + p]; },
-            [&](std::size_t p, std::size_t j) { return b[p * n + j]; }, nullptr))
-        return fail(state, "the product differs from the scalar chain");
-    const double side_d = static_cast<double>(n);
-    compare_with_peak(state, 2 * side_d * side_d * side_d, run);
+/// Peers round in another order: 1e-6 a term is more than that costs and less than a term is worth. They add
+/// no bias.
+bool close(const Floats& found, const Floats& own, const Floats& bias, std::size_t k) {
+    const float tolerance = 1e-6f * static_cast<float>(k) + 1e-5f;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        const float b = bias.empty() ? 0.0f : bias[i % bias.size()];
+        if (!(std::abs(found[i] + b - own[i]) <= tolerance)) return false;
+    }
+    return true;
 }
 
-/// y = x W + b, as Dense calls it.
-void forward(benchmark::State& state, std::size_t batch, std::size_t inputs, std::size_t outputs) {
-    const Floats x = numbers(batch * inputs, 1), bias = numbers(outputs, 3);
-    Floats w = numbers(inputs * outputs, 2);
-    Floats y(batch * outputs), scratch(gemm_scratch_floats);
-    const bool pack = batch >= 32 && outputs >= 128;
+void product(benchmark::State& state, const ProductCase& p) {
+    Arrays arrays(p);
     const auto run = [&] {
-        kernels::gemm({.a = x.data(),
-                       .a_row = inputs,
-                       .a_step = 1,
-                       .b = w.data(),
-                       .b_row = outputs,
-                       .c = y.data(),
-                       .c_row = outputs,
-                       .m = batch,
-                       .n = outputs,
-                       .k = inputs,
-                       .bias = bias.data(),
-                       .epilogue = nullptr,
-                       .constants = nullptr,
-                       .scratch = pack ? scratch.data() : nullptr});
+        p.run(arrays.a.data(), arrays.b.data(), arrays.bias.data(), arrays.c.data(), arrays.scratch.data());
     };
     run();
-    if (!product_is_right(
-            y, outputs, inputs, [&](std::size_t i, std::size_t p) { return x[i * inputs + p]; },
-            [&](std::size_t p, std::size_t j) { return w[p * outputs + j]; }, bias.data()))
-        return fail(state, "the product differs from the scalar chain");
-    const double flops =
-        2 * static_cast<double>(batch) * static_cast<double>(inputs) * static_cast<double>(outputs);
-    if (batch == 1) {
-        // Every weight is used once: reading W is the limit.
-        w.resize(limit_elements(w.size()));
-        float sum = 0;
-        const Timing t = compare_with_bandwidth(state, inputs * outputs, floats(1), run, [&] {
-            read({w.data(), w.size(), &sum});
-            benchmark::DoNotOptimize(sum);
-        });
-        state.counters["GFLOP/s"] = 1e-9 * flops / t.seconds;
+    if (!is_right(p, arrays)) return fail(state, "the product differs from the scalar chain");
+
+    Floats c(arrays.c.size());
+    const PeerProduct theirs{p.transposes_a(), p.transposes_b(), p.m(),   p.n(), p.k(),
+                             arrays.a.data(),  arrays.b.data(),  c.data()};
+    std::vector<Lane> lanes;
+    for (const Peer& peer : peers()) {
+        if (!peer.here) continue;
+        const auto call = peer.bind(theirs);
+        if (!call) continue;
+        std::fill(c.begin(), c.end(), std::nanf(""));
+        call();
+        if (!close(c, arrays.c, arrays.bias, theirs.k))
+            return fail(state, peer.name + " computes another product");
+        lanes.push_back(lane(peer.name, call));
+    }
+    if (p.batch > 1) {
+        compare_with_peak(state, 2 * p.multiply_adds(), p.target, run, lanes);
         return;
     }
-    compare_with_peak(state, flops, run);
+    // Every weight is used once: reading W is the limit.
+    arrays.b.resize(limit_elements(arrays.b.size()));
+    float sum = 0;
+    const Result r = compare_with_bandwidth(
+        state, std::size_t{p.inputs} * p.outputs, 4, p.target, run, "reading W",
+        [&] {
+            read({arrays.b.data(), arrays.b.size(), &sum});
+            benchmark::DoNotOptimize(sum);
+        },
+        lanes);
+    state.counters["GFLOP/s"] = 2e-9 * p.multiply_adds() / r.own.seconds;
 }
 
-/// One of the two products of the backward pass alone: dW = xT dy or dx = dy WT.
-void backward(benchmark::State& state, std::size_t batch, std::size_t inputs, std::size_t outputs,
-              bool weights) {
-    const Floats x = numbers(batch * inputs, 1), dy = numbers(batch * outputs, 2);
-    Floats w = numbers(inputs * outputs, 3), dw(weights ? inputs * outputs : 0);
-    Floats dx(weights ? 0 : batch * inputs), scratch(dense_scratch_floats(outputs, batch));
+/// A dense layer's weights and bias with their optimizer, on the way from dy.
+struct Update {
+    Floats x, dy, w, b, w_states[2], b_states[2];
+    UpdateConstants constants;
     DenseBackward arguments{};
-    arguments.x = x.data();
-    arguments.dy = dy.data();
-    arguments.w = w.data();
-    arguments.batch = batch;
-    arguments.inputs = inputs;
-    arguments.outputs = outputs;
-    arguments.row = inputs;
-    arguments.dx = weights ? nullptr : dx.data();
-    arguments.dw = weights ? dw.data() : nullptr;
-    arguments.scratch = scratch.data();
-    const auto run = [&] { kernels::dense_backward(arguments); };
-    run();
-    const bool right =
-        weights ? product_is_right(
-                      dw, outputs, batch, [&](std::size_t i, std::size_t r) { return x[r * inputs + i]; },
-                      [&](std::size_t r, std::size_t o) { return dy[r * outputs + o]; }, nullptr)
-                : product_is_right(
-                      dx, inputs, outputs, [&](std::size_t r, std::size_t o) { return dy[r * outputs + o]; },
-                      [&](std::size_t o, std::size_t i) { return w[i * outputs + o]; }, nullptr);
-    if (!right) return fail(state, "the product differs from the scalar chain");
-    compare_with_peak(
-        state, 2 * static_cast<double>(batch) * static_cast<double>(inputs) * static_cast<double>(outputs),
-        run);
+
+    Update(const UpdateCase& c, float gradient)
+        : x(numbers(std::size_t{c.batch} * c.inputs, 1)),
+          dy(numbers(std::size_t{c.batch} * c.outputs, 2, -gradient, gradient)),
+          w(numbers(std::size_t{c.inputs} * c.outputs, 3)),
+          b(numbers(c.outputs, 4)) {
+        c.optimizer.prepare(c.optimizer, c.optimizer.learning_rate, 1, constants);
+        arguments.x = x.data();
+        arguments.dy = dy.data();
+        arguments.w = w.data();
+        arguments.b = b.data();
+        arguments.batch = c.batch;
+        arguments.inputs = arguments.row = c.inputs;
+        arguments.outputs = c.outputs;
+        arguments.update = c.optimizer.update;
+        for (std::size_t i = 0; i < c.optimizer.state_slots; ++i) {
+            w_states[i].resize(w.size());
+            b_states[i].resize(b.size());
+            arguments.w_state[i] = w_states[i].data();
+            arguments.b_state[i] = b_states[i].data();
+        }
+        arguments.w_constants = arguments.b_constants = &constants.gradient_scale;
+    }
+    Update(const Update&) = delete;
+    Update& operator=(const Update&) = delete;
+};
+
+void update(benchmark::State& state, const UpdateCase& c) {
+    Update own(c, 0.01f), scalar(c, 0.01f);
+    if (!same_as_scalar(
+            kernels::dense_backward, own.arguments, scalar.arguments,
+            {&own.w, &own.b, &own.w_states[0], &own.w_states[1], &own.b_states[0], &own.b_states[1]},
+            {&scalar.w, &scalar.b, &scalar.w_states[0], &scalar.w_states[1], &scalar.b_states[0],
+             &scalar.b_states[1]}))
+        return fail(state, "the parameters differ from those of the scalar kernel");
+    if (c.batch > 1) {
+        compare_with_peak(state, 2.0 * c.batch * c.inputs * c.outputs, 0,
+                          [&] { kernels::dense_backward(own.arguments); });
+        return;
+    }
+    // With one sample, the streams that every optimizer has to read and write are more than the arithmetic.
+    const std::size_t size = own.w.size(), streams = 1 + c.optimizer.state_slots;
+    std::vector<Floats> moved(streams, Floats(limit_elements(size)));
+    compare_with_bandwidth(
+        state, size, 8.0 * static_cast<double>(streams), 0, [&] { kernels::dense_backward(own.arguments); },
+        "reading and writing W and its states",
+        [&] {
+            for (Floats& m : moved)
+                move({.operand = {m.data(), m.data(), nullptr, nullptr},
+                      .stride = {},
+                      .rows = 1,
+                      .columns = m.size(),
+                      .constants = nullptr});
+        });
 }
 
 }  // namespace
 
 void add_gemm() {
-    for (const std::size_t n : {64u, 128u, 256u, 512u, 1024u})
-        add(text("sgemm/", n), [n](benchmark::State& state) { cube(state, n); });
-
-    struct Shape3 {
-        std::size_t batch, inputs, outputs;
-        [[nodiscard]] std::string name() const { return text(batch, "x", inputs, "x", outputs); }
-    };
-    for (const Shape3 s : {Shape3{100, 784, 100}, Shape3{100, 100, 100}, Shape3{100, 100, 10},
-                           Shape3{10, 784, 100}, Shape3{8, 512, 512}, Shape3{1, 784, 100}})
-        add(text("gemm/forward/", s.name()),
-            [s](benchmark::State& state) { forward(state, s.batch, s.inputs, s.outputs); });
-    for (const Shape3 s :
-         {Shape3{100, 784, 100}, Shape3{100, 100, 100}, Shape3{100, 100, 10}, Shape3{10, 784, 100}})
-        add(text("gemm/dW/", s.name()),
-            [s](benchmark::State& state) { backward(state, s.batch, s.inputs, s.outputs, true); });
-    for (const Shape3 s : {Shape3{100, 100, 100}, Shape3{100, 100, 10}, Shape3{8, 512, 512}})
-        add(text("gemm/dx/", s.name()),
-            [s](benchmark::State& state) { backward(state, s.batch, s.inputs, s.outputs, false); });
+    for (const ProductCase& p : product_cases()) add(p.name(), [p](benchmark::State& s) { product(s, p); });
+    for (const UpdateCase& c : update_cases()) add(c.name(), [c](benchmark::State& s) { update(s, c); });
 }
 
 }  // namespace ferrite::bench

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The limits of the machine as kernels per instruction set. Includes no header with static initializers, as the ISA
-// sources see this one.
+// The limits of the machine as kernels per instruction set. Includes no header with static initializers, as
+// the ISA sources see this one.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +40,10 @@ struct Kernels {
     static void move_backward(const Map&);  ///< dx = dy + y: those of its backward pass
     static void move_update(
         const Map&);  ///< p = p + g, state = state + g: those of an optimizer with 0..2 states
+    // Not limits: functions of simd/math.hpp that the library has only inside other kernels, y = f(x) over
+    // one row of limit_elements(columns).
+    static void exponential(const Map&);
+    static void logarithm(const Map&);
 };
 extern template struct Kernels<Scalar>;
 extern template struct Kernels<Avx2>;
@@ -51,5 +55,7 @@ inline constexpr Kernel<Read> read{"read", {FERRITE_ENTRIES(read)}};
 inline constexpr Kernel<Map> move{"move", {FERRITE_ENTRIES(move)}};
 inline constexpr Kernel<Map> move_backward{"move_backward", {FERRITE_ENTRIES(move_backward)}};
 inline constexpr Kernel<Map> move_update{"move_update", {FERRITE_ENTRIES(move_update)}};
+inline constexpr Kernel<Map> exponential{"exp", {FERRITE_ENTRIES(exponential)}};
+inline constexpr Kernel<Map> logarithm{"log", {FERRITE_ENTRIES(logarithm)}};
 
 }  // namespace ferrite::bench

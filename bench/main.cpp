@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 // ferrite_bench: all benchmarks, on one processor, with the instruction set that FERRITE_ISA names or the
-// best there is. `bench/run` builds it and runs everything; --benchmark_filter=gemm runs a part.
+// best there is. `bench/run` builds it and runs everything; --benchmark_filter=product runs a part,
+// --case_time=S spends S seconds on each lane of a case (0.1).
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <ferrite/random.hpp>
 #include <fstream>
+#include <string_view>
 
 #include "bench.hpp"
+#include "peers.hpp"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -32,6 +35,7 @@
 namespace {
 std::atomic<std::uint64_t> allocations{0};
 bool failed = false;
+double seconds_of_a_lane = 0.1;
 }  // namespace
 
 #if FERRITE_BENCH_OWN_MALLOC
@@ -70,6 +74,8 @@ void fail(benchmark::State& state, const std::string& what) {
     failed = true;
     state.SkipWithError(what.c_str());
 }
+
+double lane_seconds() noexcept { return seconds_of_a_lane; }
 
 Floats numbers(std::size_t count, std::uint64_t stream, float low, float high) {
     const Random random(Seed{1}, stream);
@@ -118,24 +124,49 @@ int main(int argc, char** argv) {
             return 2;
         }
     }
-    std::vector<char*> arguments(argv, argv + argc);
-    // Defaults, which later arguments override: 0.2 s are some 100 pairs of blocks.
-    std::string defaults[] = {"--benchmark_counters_tabular=true", "--benchmark_min_time=0.2"};
+    std::vector<char*> arguments;
+    for (int i = 0; i < argc; ++i) {
+        constexpr std::string_view option = "--case_time=";
+        const std::string_view argument = argv[i];
+        if (!argument.starts_with(option)) {
+            arguments.push_back(argv[i]);
+            continue;
+        }
+        const char* const text = argv[i] + option.size();
+        char* end = nullptr;
+        seconds_of_a_lane = std::strtod(text, &end);
+        if (end == text || *end != '\0' || !(seconds_of_a_lane > 0 && seconds_of_a_lane <= 60)) {
+            std::fprintf(stderr, "ferrite_bench: --case_time=%s: expected seconds, above 0 and at most 60\n",
+                         text);
+            return 2;
+        }
+    }
+    // Defaults, which later arguments override. A case decides for itself how long it runs.
+    std::string defaults[] = {"--benchmark_counters_tabular=true", "--benchmark_min_time=0"};
     for (std::string& argument : defaults) arguments.insert(arguments.begin() + 1, argument.data());
     int count = static_cast<int>(arguments.size());
     benchmark::Initialize(&count, arguments.data());
     if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
 
     stay_on_this_processor();
-    benchmark::AddCustomContext("machine", processor() + ", " + rounded(measure_clock(), "GHz") + ", " +
-                                               name(active_isa()) + ", " + compiler);
+    benchmark::AddCustomContext("processor", processor());
+    benchmark::AddCustomContext("clock", rounded(measure_clock(), "GHz"));
+    benchmark::AddCustomContext("isa", name(active_isa()));
+    benchmark::AddCustomContext("compiler", compiler);
     benchmark::AddCustomContext("FMA peak", rounded(measure_peak(), "GFLOP/s"));
+    benchmark::AddCustomContext("case time", text(seconds_of_a_lane, " s"));
+#if defined(FERRITE_BENCH_PEERS)
+    for (const Peer& peer : peers()) benchmark::AddCustomContext("peer " + peer.name, peer.what);
+#else
+    benchmark::AddCustomContext("peers", "not built (FERRITE_BENCH_PEERS)");
+#endif
     add_peak();
     add_gemm();
     add_train();
     add_optimizers();
     add_elementwise();
     add_threads();
+    add_elementary();
     benchmark::RunSpecifiedBenchmarks();
     return failed ? 1 : 0;
 }

@@ -5,6 +5,7 @@
 #include <ferrite/optimizer.hpp>
 
 #include "bench.hpp"
+#include "cases.hpp"
 
 namespace ferrite::bench {
 
@@ -38,10 +39,13 @@ void adam(const UpdateConstants& k, double& p, double g, double& m, double& v) {
     p -= wide(k.rate) * m / (std::sqrt(wide(k.c) * v) + wide(k.d));
 }
 
-struct Case {
-    Optimizer optimizer;
-    Formula* formula;
-};
+Formula* formula_of(const Optimizer& o) {
+    constexpr Formula* formulas[] = {sgd, momentum, nesterov, adagrad, rmsprop, adam, adam};
+    static_assert(std::size(formulas) == std::size(optimizers));
+    for (std::size_t i = 0; i < std::size(optimizers); ++i)
+        if (optimizers[i].update == o.update) return formulas[i];
+    return nullptr;
+}
 
 /// The operands of an update over `size` parameters, padded for the limit.
 struct Operands {
@@ -67,43 +71,49 @@ struct Operands {
     }
 };
 
-bool is_right(const Case& c, std::size_t size) {
-    Operands x(c.optimizer, size);
+/// Three passes against the formula in double precision and, bit for bit, against the scalar kernel.
+const char* what_is_wrong(const OptimizerCase& c) {
+    Operands x(c.optimizer, c.size), y(c.optimizer, c.size);
+    Formula* const formula = formula_of(c.optimizer);
     std::vector<double> p(x.p.begin(), x.p.end()), s(x.s.size()), t(x.t.size());
     for (std::uint32_t iteration = 1; iteration <= 3; ++iteration) {
-        c.optimizer.prepare(c.optimizer, c.optimizer.learning_rate, iteration, x.constants);
-        (*c.optimizer.update)(x.map(size));
-        for (std::size_t i = 0; i < size; ++i) c.formula(x.constants, p[i], wide(x.g[i]), s[i], t[i]);
+        for (Operands* o : {&x, &y})
+            c.optimizer.prepare(c.optimizer, c.optimizer.learning_rate, iteration, o->constants);
+        if (!same_as_scalar(*c.optimizer.update, x.map(c.size), y.map(c.size), {&x.p, &x.s, &x.t},
+                            {&y.p, &y.s, &y.t}))
+            return "the parameters differ from those of the scalar kernel";
+        for (std::size_t i = 0; i < c.size; ++i) formula(x.constants, p[i], wide(x.g[i]), s[i], t[i]);
     }
-    for (std::size_t i = 0; i < size; ++i)
-        if (!(std::abs(wide(x.p[i]) - p[i]) <= 1e-6)) return false;
-    return std::equal(x.p.begin() + static_cast<std::ptrdiff_t>(size), x.p.end(),
-                      p.begin() + static_cast<std::ptrdiff_t>(size));
+    for (std::size_t i = 0; i < c.size; ++i)
+        if (!(std::abs(wide(x.p[i]) - p[i]) <= 1e-6))
+            return "the parameters differ from the formula in double precision";
+    const Operands start(c.optimizer, c.size);
+    const auto behind = static_cast<std::ptrdiff_t>(c.size);
+    return std::equal(x.p.begin() + behind, x.p.end(), start.p.begin() + behind)
+               ? nullptr
+               : "a float behind the parameters changed";
 }
 
-void update(benchmark::State& state, const Case& c, std::size_t size) {
-    if (!is_right(c, size)) return fail(state, "the parameters differ from the formula in double precision");
-    Operands x(c.optimizer, size), y(c.optimizer, size);
-    const Map map = x.map(size);
+void update(benchmark::State& state, const OptimizerCase& c) {
+    if (const char* const wrong = what_is_wrong(c)) return fail(state, wrong);
+    Operands x(c.optimizer, c.size), y(c.optimizer, c.size);
+    const Map map = x.map(c.size);
     // The gradient is read, the parameter and its states are read and written.
     const double bytes = 4.0 * (3 + 2 * c.optimizer.state_slots);
     // Zero gradients keep the sums of the limit where they are.
     std::fill(y.g.begin(), y.g.end(), 0.0f);
-    const Map limit = y.map(limit_elements(size));
-    const Timing t = compare_with_bandwidth(
-        state, size, bytes, [&] { (*c.optimizer.update)(map); }, [&] { move_update(limit); });
-    state.counters["ns/parameter"] = 1e9 * t.seconds / static_cast<double>(size);
+    const Map limit = y.map(limit_elements(c.size));
+    const Result r = compare_with_bandwidth(
+        state, c.size, bytes, c.target, [&] { (*c.optimizer.update)(map); }, "moving the same streams",
+        [&] { move_update(limit); });
+    state.counters["ns/parameter"] = 1e9 * r.own.seconds / c.size;
 }
 
 }  // namespace
 
 void add_optimizers() {
-    for (const Case& c :
-         {Case{Sgd{}, sgd}, Case{Momentum{}, momentum}, Case{Nesterov{}, nesterov}, Case{AdaGrad{}, adagrad},
-          Case{RmsProp{}, rmsprop}, Case{Adam{}, adam}, Case{AdamW{}, adam}})
-        for (const std::size_t size : {1000u, 100000u})
-            add(text("optimizer/", c.optimizer.name, "/", size),
-                [c, size](benchmark::State& state) { update(state, c, size); });
+    for (const OptimizerCase& c : optimizer_cases())
+        add(c.name(), [c](benchmark::State& state) { update(state, c); });
 }
 
 }  // namespace ferrite::bench

@@ -2,7 +2,7 @@
 // The bodies of the limits, over any vector type; peak_<isa>.cpp instantiates them.
 #pragma once
 
-#include <ferrite/simd/vector.hpp>
+#include <ferrite/simd/math.hpp>
 
 #include "limits.hpp"
 
@@ -85,6 +85,24 @@ void Kernels<Isa>::move_update(const Map& map) {
     } else {
         unrolled<V>(map.columns, [&](std::size_t i) FERRITE_INLINE_LAMBDA { change(p + i, V::load(g + i)); });
     }
+}
+
+template <class Isa>
+void Kernels<Isa>::exponential(const Map& map) {
+    using V = simd::Vector<Isa>;
+    float* const y = map.operand[0];
+    const float* const x = map.operand[1];
+    unrolled<V>(map.columns,
+                [=](std::size_t i) FERRITE_INLINE_LAMBDA { simd::exp(V::load(x + i)).store(y + i); });
+}
+
+template <class Isa>
+void Kernels<Isa>::logarithm(const Map& map) {
+    using V = simd::Vector<Isa>;
+    float* const y = map.operand[0];
+    const float* const x = map.operand[1];
+    unrolled<V>(map.columns,
+                [=](std::size_t i) FERRITE_INLINE_LAMBDA { simd::log(V::load(x + i)).store(y + i); });
 }
 
 }  // namespace ferrite::bench

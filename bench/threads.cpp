@@ -101,12 +101,13 @@ void threads(benchmark::State& state, const Case& c) {
     Run one(c, 1, nullptr), two(c, 2, &pool->workers());
     for (int i = 0; i < 3; ++i) one.step(), two.step();
     if (one.digest() != two.digest()) return fail(state, "two threads give other bits than one");
-    const Timing t = interleave(state, [&two] { two.step(); }, [&one] { one.step(); });
-    state.counters["samples/s"] = c.batch / t.seconds;
-    state.counters["one_thread"] = c.batch / t.limit_seconds;
-    state.counters["times"] = t.limit_seconds / t.seconds;
-    state.counters["times_median"] = t.median;
-    if (counts_heap_allocations()) state.counters["allocations"] = t.allocations;
+    const Result r = interleave(state, lane("own", [&two] { two.step(); }),
+                                {lane("one thread", [&one] { one.step(); }), 1, nullptr}, {});
+    state.counters["samples/s"] = c.batch / r.own.seconds;
+    state.counters["one_thread"] = c.batch / r.ideal_seconds;
+    state.counters["times"] = r.ideal_seconds / r.own.seconds;
+    state.counters["times_median"] = r.own.median;
+    if (counts_heap_allocations()) state.counters["allocations"] = r.allocations;
 }
 
 }  // namespace
