@@ -10,20 +10,26 @@
 
 namespace ferrite::simd {
 
-/// body(p, count) for every run of at most `width` elements, with p[i] pointing into operand i < operands; count is
-/// the constant width but for the end of a row.
+/// body(p, i, count) for every run of at most `width` elements: those from p[o] + i on of each operand o; count is the
+/// constant width but for the end of a row. Without gaps between them, all rows are one.
 template <class Isa, int operands, class Body>
 FERRITE_INLINE void each(const Map& map, Body body) {
     constexpr std::size_t width = Vector<Isa>::width;
-    for (std::size_t row = 0; row < map.rows; ++row) {
+    std::size_t rows = map.rows, columns = map.columns;
+    bool gaps = false;
+    for (int o = 0; o < operands; ++o) gaps = gaps || map.stride[o] != columns;
+    if (!gaps) {
+        columns *= rows;
+        rows = 1;
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
         float* p[operands];
-        for (int i = 0; i < operands; ++i) p[i] = map.operand[i] + row * map.stride[i];
-        std::size_t left = map.columns;
-        for (; left >= width; left -= width) {
-            body(p, width);
-            for (int i = 0; i < operands; ++i) p[i] += width;
-        }
-        if (left != 0) body(p, left);
+        for (int o = 0; o < operands; ++o) p[o] = map.operand[o] + row * map.stride[o];
+        std::size_t i = 0;
+        for (; i + 4 * width <= columns; i += 4 * width)
+            for (std::size_t v = 0; v < 4; ++v) body(p, i + v * width, width);
+        for (; i + width <= columns; i += width) body(p, i, width);
+        if (i < columns) body(p, i, columns - i);
     }
 }
 
@@ -31,16 +37,17 @@ FERRITE_INLINE void each(const Map& map, Body body) {
 template <class Isa, class F>
 FERRITE_INLINE void forward_map(const Map& map, F f) {
     using V = Vector<Isa>;
-    each<Isa, 2>(map, [f](float** p, std::size_t n)
-                          FERRITE_INLINE_LAMBDA { f(V::load_partial(p[1], n)).store_partial(p[0], n); });
+    each<Isa, 2>(map, [f](float** p, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+        f(V::load_partial(p[1] + i, n)).store_partial(p[0] + i, n);
+    });
 }
 
 /// dx = f(dy, kept)
 template <class Isa, class F>
 FERRITE_INLINE void backward_map(const Map& map, F f) {
     using V = Vector<Isa>;
-    each<Isa, 3>(map, [f](float** p, std::size_t n) FERRITE_INLINE_LAMBDA {
-        f(V::load_partial(p[1], n), V::load_partial(p[2], n)).store_partial(p[0], n);
+    each<Isa, 3>(map, [f](float** p, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+        f(V::load_partial(p[1] + i, n), V::load_partial(p[2] + i, n)).store_partial(p[0] + i, n);
     });
 }
 
@@ -49,15 +56,15 @@ template <class Isa, class Rule>
 FERRITE_INLINE void update_map(const Map& map) {
     using V = Vector<Isa>;
     const UpdateVectors<Isa> k(map.constants);
-    each<Isa, 2 + Rule::states>(map, [k](float** at, std::size_t n) FERRITE_INLINE_LAMBDA {
-        V p = V::load_partial(at[0], n), s = V::zero(), t = V::zero();
-        const V g = k.clipped(V::load_partial(at[1], n));
-        if constexpr (Rule::states > 0) s = V::load_partial(at[2], n);
-        if constexpr (Rule::states > 1) t = V::load_partial(at[3], n);
+    each<Isa, 2 + Rule::states>(map, [k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+        V p = V::load_partial(at[0] + i, n), s = V::zero(), t = V::zero();
+        const V g = k.clipped(V::load_partial(at[1] + i, n));
+        if constexpr (Rule::states > 0) s = V::load_partial(at[2] + i, n);
+        if constexpr (Rule::states > 1) t = V::load_partial(at[3] + i, n);
         Rule::apply(k, p, g, s, t);
-        p.store_partial(at[0], n);
-        if constexpr (Rule::states > 0) s.store_partial(at[2], n);
-        if constexpr (Rule::states > 1) t.store_partial(at[3], n);
+        p.store_partial(at[0] + i, n);
+        if constexpr (Rule::states > 0) s.store_partial(at[2] + i, n);
+        if constexpr (Rule::states > 1) t.store_partial(at[3] + i, n);
     });
 }
 
