@@ -12,7 +12,7 @@ namespace ferrite::simd {
 
 /// body(p, i, count) for every run of at most `width` elements: those from p[o] + i on of each operand o; count is the
 /// constant width but for the end of a row. Without gaps between them, all rows are one.
-template <class Isa, int operands, class Body>
+template <class Isa, int operands, std::size_t unroll, class Body>
 FERRITE_INLINE void each(const Map& map, Body body) {
     constexpr std::size_t width = Vector<Isa>::width;
     std::size_t rows = map.rows, columns = map.columns;
@@ -26,37 +26,38 @@ FERRITE_INLINE void each(const Map& map, Body body) {
         float* p[operands];
         for (int o = 0; o < operands; ++o) p[o] = map.operand[o] + row * map.stride[o];
         std::size_t i = 0;
-        for (; i + 4 * width <= columns; i += 4 * width)
-            for (std::size_t v = 0; v < 4; ++v) body(p, i + v * width, width);
+        if constexpr (unroll > 1)
+            for (; i + unroll * width <= columns; i += unroll * width)
+                for (std::size_t v = 0; v < unroll; ++v) body(p, i + v * width, width);
         for (; i + width <= columns; i += width) body(p, i, width);
         if (i < columns) body(p, i, columns - i);
     }
 }
 
 /// y = f(x)
-template <class Isa, class F>
+template <class Isa, std::size_t unroll, class F>
 FERRITE_INLINE void forward_map(const Map& map, F f) {
     using V = Vector<Isa>;
-    each<Isa, 2>(map, [f](float** p, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+    each<Isa, 2, unroll>(map, [f](float** p, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
         f(V::load_partial(p[1] + i, n)).store_partial(p[0] + i, n);
     });
 }
 
 /// dx = f(dy, kept)
-template <class Isa, class F>
+template <class Isa, std::size_t unroll, class F>
 FERRITE_INLINE void backward_map(const Map& map, F f) {
     using V = Vector<Isa>;
-    each<Isa, 3>(map, [f](float** p, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+    each<Isa, 3, unroll>(map, [f](float** p, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
         f(V::load_partial(p[1] + i, n), V::load_partial(p[2] + i, n)).store_partial(p[0] + i, n);
     });
 }
 
 /// p, states = Rule(constants, p, g, states).
-template <class Isa, class Rule>
+template <class Isa, class Rule, std::size_t unroll>
 FERRITE_INLINE void update_map(const Map& map) {
     using V = Vector<Isa>;
     const UpdateVectors<Isa> k(map.constants);
-    each<Isa, 2 + Rule::states>(map, [k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+    each<Isa, 2 + Rule::states, unroll>(map, [k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
         V p = V::load_partial(at[0] + i, n), s = V::zero(), t = V::zero();
         const V g = k.clipped(V::load_partial(at[1] + i, n));
         if constexpr (Rule::states > 0) s = V::load_partial(at[2] + i, n);
@@ -105,60 +106,60 @@ namespace ferrite {
 template <class Isa>
 void Kernels<Isa>::relu(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::forward_map<Isa>(map, [](V x) FERRITE_INLINE_LAMBDA { return max(V::zero(), x); });
+    simd::forward_map<Isa, 4>(map, [](V x) FERRITE_INLINE_LAMBDA { return max(V::zero(), x); });
 }
 template <class Isa>
 void Kernels<Isa>::relu_backward(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::backward_map<Isa>(map, [](V dy, V y) FERRITE_INLINE_LAMBDA { return select(y <= V::zero(), V::zero(), dy); });
+    simd::backward_map<Isa, 4>(map, [](V dy, V y) FERRITE_INLINE_LAMBDA { return select(y <= V::zero(), V::zero(), dy); });
 }
 
 template <class Isa>
 void Kernels<Isa>::leaky_relu(const Map& map) {
     using V = simd::Vector<Isa>;
     const V slope = V::broadcast(map.constants[0]);
-    simd::forward_map<Isa>(map, [slope](V x) FERRITE_INLINE_LAMBDA { return select(x <= V::zero(), slope * x, x); });
+    simd::forward_map<Isa, 4>(map, [slope](V x) FERRITE_INLINE_LAMBDA { return select(x <= V::zero(), slope * x, x); });
 }
 template <class Isa>
 void Kernels<Isa>::leaky_relu_backward(const Map& map) {
     using V = simd::Vector<Isa>;
     const V slope = V::broadcast(map.constants[0]);
-    simd::backward_map<Isa>(
+    simd::backward_map<Isa, 4>(
         map, [slope](V dy, V y) FERRITE_INLINE_LAMBDA { return select(y <= V::zero(), slope * dy, dy); });
 }
 
 template <class Isa>
 void Kernels<Isa>::sigmoid(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::forward_map<Isa>(map, [](V x) FERRITE_INLINE_LAMBDA { return simd::sigmoid(x); });
+    simd::forward_map<Isa, 1>(map, [](V x) FERRITE_INLINE_LAMBDA { return simd::sigmoid(x); });
 }
 template <class Isa>
 void Kernels<Isa>::sigmoid_backward(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::backward_map<Isa>(map,
+    simd::backward_map<Isa, 4>(map,
                             [](V dy, V y) FERRITE_INLINE_LAMBDA { return dy * (y * (V::broadcast(1.0f) - y)); });
 }
 
 template <class Isa>
 void Kernels<Isa>::tanh(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::forward_map<Isa>(map, [](V x) FERRITE_INLINE_LAMBDA { return simd::tanh(x); });
+    simd::forward_map<Isa, 1>(map, [](V x) FERRITE_INLINE_LAMBDA { return simd::tanh(x); });
 }
 template <class Isa>
 void Kernels<Isa>::tanh_backward(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::backward_map<Isa>(map, [](V dy, V y) FERRITE_INLINE_LAMBDA { return dy * (V::broadcast(1.0f) - y * y); });
+    simd::backward_map<Isa, 4>(map, [](V dy, V y) FERRITE_INLINE_LAMBDA { return dy * (V::broadcast(1.0f) - y * y); });
 }
 
 template <class Isa>
 void Kernels<Isa>::gelu(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::forward_map<Isa>(map, [](V x) FERRITE_INLINE_LAMBDA { return x * simd::gelu_gate(x); });
+    simd::forward_map<Isa, 1>(map, [](V x) FERRITE_INLINE_LAMBDA { return x * simd::gelu_gate(x); });
 }
 template <class Isa>
 void Kernels<Isa>::gelu_backward(const Map& map) {
     using V = simd::Vector<Isa>;
-    simd::backward_map<Isa>(map, [](V dy, V x) FERRITE_INLINE_LAMBDA {
+    simd::backward_map<Isa, 1>(map, [](V dy, V x) FERRITE_INLINE_LAMBDA {
         const V one = V::broadcast(1.0f);
         const V s = simd::gelu_gate(x);
         const V flat = s * (one - s);
@@ -170,38 +171,38 @@ void Kernels<Isa>::gelu_backward(const Map& map) {
 
 template <class Isa>
 void Kernels<Isa>::sgd(const Map& map) {
-    simd::update_map<Isa, simd::SgdRule>(map);
+    simd::update_map<Isa, simd::SgdRule, 4>(map);
 }
 template <class Isa>
 void Kernels<Isa>::momentum(const Map& map) {
-    simd::update_map<Isa, simd::MomentumRule>(map);
+    simd::update_map<Isa, simd::MomentumRule, 4>(map);
 }
 template <class Isa>
 void Kernels<Isa>::nesterov(const Map& map) {
-    simd::update_map<Isa, simd::NesterovRule>(map);
+    simd::update_map<Isa, simd::NesterovRule, 4>(map);
 }
 template <class Isa>
 void Kernels<Isa>::adagrad(const Map& map) {
-    simd::update_map<Isa, simd::AdaGradRule>(map);
+    simd::update_map<Isa, simd::AdaGradRule, 2>(map);
 }
 template <class Isa>
 void Kernels<Isa>::rmsprop(const Map& map) {
-    simd::update_map<Isa, simd::RmsPropRule>(map);
+    simd::update_map<Isa, simd::RmsPropRule, 2>(map);
 }
 template <class Isa>
 void Kernels<Isa>::adam(const Map& map) {
-    simd::update_map<Isa, simd::AdamRule>(map);
+    simd::update_map<Isa, simd::AdamRule, 2>(map);
 }
 template <class Isa>
 void Kernels<Isa>::adamw(const Map& map) {
-    simd::update_map<Isa, simd::AdamWRule>(map);
+    simd::update_map<Isa, simd::AdamWRule, 2>(map);
 }
 
 template <class Isa>
 void Kernels<Isa>::scale(const Map& map) {
     using V = simd::Vector<Isa>;
     const V factor = V::broadcast(map.constants[0]);
-    simd::forward_map<Isa>(map, [factor](V x) FERRITE_INLINE_LAMBDA { return factor * x; });
+    simd::forward_map<Isa, 4>(map, [factor](V x) FERRITE_INLINE_LAMBDA { return factor * x; });
 }
 
 template <class Isa>
@@ -346,87 +347,90 @@ void Kernels<Isa>::dropout(const DropoutArguments& d) {
 
 namespace simd {
 
-/// body<vectors>(j, n) for blocks of columns from j on: 4 whole vectors, for chains that run side by side, 1 whole vector,
-/// or one of n columns; n is the constant width but for that last one.
-template <class Isa, class Body>
-FERRITE_INLINE void column_blocks(std::size_t columns, Body body) {
-    constexpr std::size_t width = Vector<Isa>::width;
-    std::size_t j = 0;
-    for (; j + 4 * width <= columns; j += 4 * width) body.template operator()<4>(j, width);
-    for (; j + width <= columns; j += width) body.template operator()<1>(j, width);
-    if (j < columns) body.template operator()<1>(j, columns - j);
+/// Columns side by side: `vectors` vectors from column `first` on, of which the last one starts at column `last` and has
+/// n elements, the constant width but for fewer columns than that. It may share columns with the one before it, which is
+/// cheaper than a partial store; so a body loads all vectors of a row before it stores one.
+template <class Isa, int vectors>
+struct Columns {
+    std::size_t first, last, n;
+    FERRITE_INLINE std::size_t operator[](int v) const {
+        return v + 1 == vectors ? last : first + static_cast<std::size_t>(v) * Vector<Isa>::width;
+    }
+    FERRITE_INLINE Vector<Isa> load(const float* x, int v) const { return Vector<Isa>::load_partial(x + (*this)[v], n); }
+    FERRITE_INLINE void store(float* x, int v, Vector<Isa> value) const { value.store_partial(x + (*this)[v], n); }
+};
+
+template <class Isa, int vectors, class Body>
+FERRITE_INLINE void column_block(std::size_t count, std::size_t first, std::size_t last, Body body) {
+    if (count == vectors) return body(Columns<Isa, vectors>{first, last, Vector<Isa>::width});
+    if constexpr (vectors > 1) column_block<Isa, vectors - 1>(count, first, last, body);
 }
 
-/// dgamma and dbeta of a normalization; the statistics are those of columns or of rows.
-template <class Isa, bool of_rows>
-FERRITE_INLINE void scale_and_shift_gradients(const Normalization& a) {
-    using V = Vector<Isa>;
-    column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
-        V dgamma[vectors], dbeta[vectors], mean[vectors], inverse[vectors];
-        for (std::size_t v = 0; v < vectors; ++v) {
-            dgamma[v] = dbeta[v] = V::zero();
-            if (of_rows) continue;
-            mean[v] = V::load_partial(a.mean + j + v * V::width, n);
-            inverse[v] = V::load_partial(a.inverse + j + v * V::width, n);
-        }
-        for (std::size_t r = 0; r < a.rows; ++r) {
-            for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + j + v * V::width;
-                if (of_rows) {
-                    mean[v] = V::broadcast(a.mean[r]);
-                    inverse[v] = V::broadcast(a.inverse[r]);
-                }
-                const V dy = V::load_partial(a.dy + at, n);
-                dgamma[v] = fma(dy, (V::load_partial(a.x + at, n) - mean[v]) * inverse[v], dgamma[v]);
-                dbeta[v] = dbeta[v] + dy;
-            }
-        }
-        for (std::size_t v = 0; v < vectors; ++v) {
-            dgamma[v].store_partial(a.dgamma + j + v * V::width, n);
-            dbeta[v].store_partial(a.dbeta + j + v * V::width, n);
-        }
-    });
+/// body(Columns) for all columns, in blocks of `most` vectors but for the end, where no block is left with one vector: that
+/// one would share columns with another block.
+template <class Isa, int most, class Body>
+FERRITE_INLINE void column_blocks(std::size_t columns, Body body) {
+    constexpr std::size_t width = Vector<Isa>::width;
+    if (columns < width) {
+        if (columns > 0) body(Columns<Isa, 1>{0, 0, columns});
+        return;
+    }
+    std::size_t left = (columns + width - 1) / width, first = 0;
+    while (left > 0) {
+        const std::size_t count = left <= most ? left : left == most + 1 ? most - 1 : most, end = first + count * width;
+        column_block<Isa, most>(count, first, (end < columns ? end : columns) - width, body);
+        left -= count;
+        first = end;
+    }
 }
 
 }  // namespace simd
 
+// Chains of additions (latency 3 or 4) over rows run side by side, and 4 or 6 vectors of floats are whole cache lines. The
+// rows of a block are still in the nearest cache when they are normalized.
 template <class Isa>
 void Kernels<Isa>::batch_norm(const Normalization& a) {
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), count = V::broadcast(static_cast<float>(a.rows)), epsilon = V::broadcast(a.epsilon);
     const V momentum = V::broadcast(a.momentum), rest = one - momentum;
-    simd::column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
-        const float* const x = a.x + j;
-        V mean[vectors], variance[vectors], inverse[vectors], gamma[vectors], beta[vectors];
+    simd::column_blocks<Isa, 6>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+        const std::size_t size = a.rows * a.columns;
+        V mean[vectors], variance[vectors];
         for (int v = 0; v < vectors; ++v) mean[v] = variance[v] = V::zero();
-        for (std::size_t r = 0; r < a.rows; ++r)
-            for (std::size_t v = 0; v < vectors; ++v)
-                mean[v] = mean[v] + V::load_partial(x + r * a.columns + v * V::width, n);
+        for (std::size_t r = 0; r < size; r += a.columns)
+            for (int v = 0; v < vectors; ++v) mean[v] = mean[v] + c.load(a.x + r, v);
         for (int v = 0; v < vectors; ++v) mean[v] = mean[v] / count;
-        for (std::size_t r = 0; r < a.rows; ++r)
-            for (std::size_t v = 0; v < vectors; ++v) {
-                const V t = V::load_partial(x + r * a.columns + v * V::width, n) - mean[v];
+        for (std::size_t r = 0; r < size; r += a.columns)
+            for (int v = 0; v < vectors; ++v) {
+                const V t = c.load(a.x + r, v) - mean[v];
                 variance[v] = fma(t, t, variance[v]);
             }
-        for (std::size_t v = 0; v < vectors; ++v) {
-            const std::size_t at = j + v * V::width;
+        for (int v = 0; v < vectors; ++v) {
             variance[v] = variance[v] / count;
-            inverse[v] = one / sqrt(variance[v] + epsilon);
-            mean[v].store_partial(a.mean + at, n);
-            inverse[v].store_partial(a.inverse + at, n);
-            gamma[v] = V::load_partial(a.gamma + at, n);
-            beta[v] = V::load_partial(a.beta + at, n);
-            if (a.rows == 1) continue;
-            fma(momentum, V::load_partial(a.running_mean + at, n), rest * mean[v]).store_partial(a.running_mean + at, n);
-            fma(momentum, V::load_partial(a.running_variance + at, n), rest * variance[v])
-                .store_partial(a.running_variance + at, n);
+            c.store(a.mean, v, mean[v]);
+            c.store(a.inverse, v, one / sqrt(variance[v] + epsilon));
         }
-        for (std::size_t r = 0; r < a.rows; ++r)
-            for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + v * V::width;
-                const V normalized = (V::load_partial(x + at, n) - mean[v]) * inverse[v];
-                fma(gamma[v], normalized, beta[v]).store_partial(a.y + j + at, n);
+        if (a.rows > 1) {
+            V running_mean[vectors], running_variance[vectors];
+            for (int v = 0; v < vectors; ++v) {
+                running_mean[v] = fma(momentum, c.load(a.running_mean, v), rest * mean[v]);
+                running_variance[v] = fma(momentum, c.load(a.running_variance, v), rest * variance[v]);
             }
+            for (int v = 0; v < vectors; ++v) {
+                c.store(a.running_mean, v, running_mean[v]);
+                c.store(a.running_variance, v, running_variance[v]);
+            }
+        }
+        V inverse[vectors], gamma[vectors], beta[vectors], y[vectors];
+        for (int v = 0; v < vectors; ++v) {
+            inverse[v] = c.load(a.inverse, v);
+            gamma[v] = c.load(a.gamma, v);
+            beta[v] = c.load(a.beta, v);
+        }
+        for (std::size_t r = 0; r < size; r += a.columns) {
+            for (int v = 0; v < vectors; ++v) y[v] = fma(gamma[v], (c.load(a.x + r, v) - mean[v]) * inverse[v], beta[v]);
+            for (int v = 0; v < vectors; ++v) c.store(a.y + r, v, y[v]);
+        }
     });
 }
 
@@ -434,46 +438,54 @@ template <class Isa>
 void Kernels<Isa>::batch_norm_inference(const Normalization& a) {
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), epsilon = V::broadcast(a.epsilon);
-    simd::column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
-        V mean[vectors], factor[vectors], beta[vectors];
-        for (std::size_t v = 0; v < vectors; ++v) {
-            const std::size_t at = j + v * V::width;
-            factor[v] = V::load_partial(a.gamma + at, n) *
-                        (one / sqrt(V::load_partial(a.running_variance + at, n) + epsilon));
-            mean[v] = a.running_mean == nullptr ? V::zero() : V::load_partial(a.running_mean + at, n);
-            beta[v] = a.beta == nullptr ? V::zero() : V::load_partial(a.beta + at, n);
+    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+        V mean[vectors], factor[vectors], beta[vectors], y[vectors];
+        for (int v = 0; v < vectors; ++v) {
+            factor[v] = c.load(a.gamma, v) * (one / sqrt(c.load(a.running_variance, v) + epsilon));
+            mean[v] = a.running_mean == nullptr ? V::zero() : c.load(a.running_mean, v);
+            beta[v] = a.beta == nullptr ? V::zero() : c.load(a.beta, v);
         }
-        for (std::size_t r = 0; r < a.rows; ++r)
-            for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + j + v * V::width;
-                fma(V::load_partial(a.x + at, n) - mean[v], factor[v], beta[v]).store_partial(a.y + at, n);
-            }
+        for (std::size_t r = 0; r < a.rows * a.columns; r += a.columns) {
+            for (int v = 0; v < vectors; ++v) y[v] = fma(c.load(a.x + r, v) - mean[v], factor[v], beta[v]);
+            for (int v = 0; v < vectors; ++v) c.store(a.y + r, v, y[v]);
+        }
     });
 }
 
 template <class Isa>
 void Kernels<Isa>::batch_norm_backward(const Normalization& a) {
     using V = simd::Vector<Isa>;
-    simd::scale_and_shift_gradients<Isa, false>(a);
-    if (a.y == nullptr) return;
     const V count = V::broadcast(static_cast<float>(a.rows));
-    simd::column_blocks<Isa>(a.columns, [&]<int vectors>(std::size_t j, std::size_t n) FERRITE_INLINE_LAMBDA {
-        V mean[vectors], inverse[vectors], factor[vectors], of_normalized[vectors], shift[vectors];
-        for (std::size_t v = 0; v < vectors; ++v) {
-            const std::size_t at = j + v * V::width;
-            mean[v] = V::load_partial(a.mean + at, n);
-            inverse[v] = V::load_partial(a.inverse + at, n);
-            factor[v] = V::load_partial(a.gamma + at, n) * inverse[v];
-            of_normalized[v] = V::load_partial(a.dgamma + at, n) / count;
-            shift[v] = V::load_partial(a.dbeta + at, n) / count;
+    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+        const std::size_t size = a.rows * a.columns;
+        V mean[vectors], inverse[vectors], dgamma[vectors], dbeta[vectors];
+        for (int v = 0; v < vectors; ++v) {
+            mean[v] = c.load(a.mean, v);
+            inverse[v] = c.load(a.inverse, v);
+            dgamma[v] = dbeta[v] = V::zero();
         }
-        for (std::size_t r = 0; r < a.rows; ++r)
-            for (std::size_t v = 0; v < vectors; ++v) {
-                const std::size_t at = r * a.columns + j + v * V::width;
-                const V normalized = (V::load_partial(a.x + at, n) - mean[v]) * inverse[v];
-                const V dx = factor[v] * fma(-normalized, of_normalized[v], V::load_partial(a.dy + at, n) - shift[v]);
-                dx.store_partial(a.y + at, n);
+        for (std::size_t r = 0; r < size; r += a.columns)
+            for (int v = 0; v < vectors; ++v) {
+                const V dy = c.load(a.dy + r, v);
+                dgamma[v] = fma(dy, (c.load(a.x + r, v) - mean[v]) * inverse[v], dgamma[v]);
+                dbeta[v] = dbeta[v] + dy;
             }
+        V factor[vectors], dx[vectors];
+        for (int v = 0; v < vectors; ++v) {
+            c.store(a.dgamma, v, dgamma[v]);
+            c.store(a.dbeta, v, dbeta[v]);
+            factor[v] = c.load(a.gamma, v) * inverse[v];
+            dgamma[v] = dgamma[v] / count;
+            dbeta[v] = dbeta[v] / count;
+        }
+        if (a.y == nullptr) return;
+        for (std::size_t r = 0; r < size; r += a.columns) {
+            for (int v = 0; v < vectors; ++v) {
+                const V normalized = (c.load(a.x + r, v) - mean[v]) * inverse[v];
+                dx[v] = factor[v] * fma(-normalized, dgamma[v], c.load(a.dy + r, v) - dbeta[v]);
+            }
+            for (int v = 0; v < vectors; ++v) c.store(a.y + r, v, dx[v]);
+        }
     });
 }
 
@@ -509,7 +521,23 @@ void Kernels<Isa>::layer_norm(const Normalization& a) {
 template <class Isa>
 void Kernels<Isa>::layer_norm_backward(const Normalization& a) {
     using V = simd::Vector<Isa>;
-    if (a.dgamma != nullptr) simd::scale_and_shift_gradients<Isa, true>(a);
+    if (a.dgamma != nullptr)
+        simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+            V dgamma[vectors], dbeta[vectors];
+            for (int v = 0; v < vectors; ++v) dgamma[v] = dbeta[v] = V::zero();
+            for (std::size_t r = 0; r < a.rows; ++r) {
+                const V mean = V::broadcast(a.mean[r]), inverse = V::broadcast(a.inverse[r]);
+                for (int v = 0; v < vectors; ++v) {
+                    const V dy = c.load(a.dy + r * a.columns, v);
+                    dgamma[v] = fma(dy, (c.load(a.x + r * a.columns, v) - mean) * inverse, dgamma[v]);
+                    dbeta[v] = dbeta[v] + dy;
+                }
+            }
+            for (int v = 0; v < vectors; ++v) {
+                c.store(a.dgamma, v, dgamma[v]);
+                c.store(a.dbeta, v, dbeta[v]);
+            }
+        });
     if (a.y == nullptr) return;
     const V count = V::broadcast(static_cast<float>(a.columns));
     for (std::size_t r = 0; r < a.rows; ++r) {
