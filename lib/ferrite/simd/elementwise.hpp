@@ -389,7 +389,8 @@ FERRITE_INLINE void column_blocks(std::size_t columns, Body body) {
 // Chains of additions (latency 3 or 4) over rows run side by side, and 4 or 6 vectors of floats are whole cache lines. The
 // rows of a block are still in the nearest cache when they are normalized.
 template <class Isa>
-void Kernels<Isa>::batch_norm(const Normalization& a) {
+void Kernels<Isa>::batch_norm(const Normalization& arguments) {
+    const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), count = V::broadcast(static_cast<float>(a.rows)), epsilon = V::broadcast(a.epsilon);
     const V momentum = V::broadcast(a.momentum), rest = one - momentum;
@@ -435,7 +436,8 @@ void Kernels<Isa>::batch_norm(const Normalization& a) {
 }
 
 template <class Isa>
-void Kernels<Isa>::batch_norm_inference(const Normalization& a) {
+void Kernels<Isa>::batch_norm_inference(const Normalization& arguments) {
+    const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), epsilon = V::broadcast(a.epsilon);
     simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
@@ -453,7 +455,8 @@ void Kernels<Isa>::batch_norm_inference(const Normalization& a) {
 }
 
 template <class Isa>
-void Kernels<Isa>::batch_norm_backward(const Normalization& a) {
+void Kernels<Isa>::batch_norm_backward(const Normalization& arguments) {
+    const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V count = V::broadcast(static_cast<float>(a.rows));
     simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
@@ -475,14 +478,14 @@ void Kernels<Isa>::batch_norm_backward(const Normalization& a) {
             c.store(a.dgamma, v, dgamma[v]);
             c.store(a.dbeta, v, dbeta[v]);
             factor[v] = c.load(a.gamma, v) * inverse[v];
-            dgamma[v] = dgamma[v] / count;
+            dgamma[v] = -(dgamma[v] / count);
             dbeta[v] = dbeta[v] / count;
         }
         if (a.y == nullptr) return;
         for (std::size_t r = 0; r < size; r += a.columns) {
             for (int v = 0; v < vectors; ++v) {
                 const V normalized = (c.load(a.x + r, v) - mean[v]) * inverse[v];
-                dx[v] = factor[v] * fma(-normalized, dgamma[v], c.load(a.dy + r, v) - dbeta[v]);
+                dx[v] = factor[v] * fma(normalized, dgamma[v], c.load(a.dy + r, v) - dbeta[v]);
             }
             for (int v = 0; v < vectors; ++v) c.store(a.y + r, v, dx[v]);
         }
@@ -490,7 +493,8 @@ void Kernels<Isa>::batch_norm_backward(const Normalization& a) {
 }
 
 template <class Isa>
-void Kernels<Isa>::layer_norm(const Normalization& a) {
+void Kernels<Isa>::layer_norm(const Normalization& arguments) {
+    const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V count = V::broadcast(static_cast<float>(a.columns));
     for (std::size_t r = 0; r < a.rows; ++r) {
@@ -519,7 +523,8 @@ void Kernels<Isa>::layer_norm(const Normalization& a) {
 }
 
 template <class Isa>
-void Kernels<Isa>::layer_norm_backward(const Normalization& a) {
+void Kernels<Isa>::layer_norm_backward(const Normalization& arguments) {
+    const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     if (a.dgamma != nullptr)
         simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
