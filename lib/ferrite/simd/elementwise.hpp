@@ -99,6 +99,114 @@ FERRITE_INLINE void target_loss(const LossArguments& l, F f) {
     *l.loss = total / elements;
 }
 
+/// y = exp(x - top); answers the sum. Two vectors side by side where vectors are long.
+template <class V>
+FERRITE_INLINE float exponentials(const float* x, float* y, std::size_t n, float top) {
+    auto sum = Lanes16<V>::broadcast(0.0f);
+    if constexpr (V::width >= 8) {
+        const auto two = [&](std::size_t i, std::size_t first, std::size_t second) FERRITE_INLINE_LAMBDA {
+            const std::size_t count[2] = {first, second};
+            V e[2];
+            for (std::size_t v = 0; v < 2; ++v) e[v] = V::load_partial(x + i + v * V::width, count[v]) - V::broadcast(top);
+            exp(e);
+            for (std::size_t v = 0; v < 2; ++v) {
+                e[v].store_partial(y + i + v * V::width, count[v]);
+                V& lane = sum.part[v % Lanes16<V>::parts];
+                lane = select(V::first(count[v]), lane + e[v], lane);
+            }
+        };
+        std::size_t i = 0;
+        for (; i + 2 * V::width <= n; i += 2 * V::width) two(i, V::width, V::width);
+        const std::size_t left = n - i;
+        if (left > 0) two(i, left < V::width ? left : V::width, left < V::width ? 0 : left - V::width);
+    } else {
+        sum.fold(n, [x, y, top](V lane, std::size_t i, std::size_t count) FERRITE_INLINE_LAMBDA {
+            const V e = exp(V::load_partial(x + i, count) - V::broadcast(top));
+            e.store_partial(y + i, count);
+            return lane + e;
+        });
+    }
+    return reduce_add(sum);
+}
+template <class V>
+FERRITE_INLINE float largest(const float* x, std::size_t n) {
+    auto lanes = Lanes16<V>::broadcast(-__builtin_inff());
+    lanes.max_of(x, n);
+    return reduce_max(lanes);
+}
+
+/// p = exp(x - top) / sum in registers, for `rows` rows of at most 16 columns side by side: a single row leaves most of the
+/// processor idle, as each of its steps waits for the one before.
+template <class V, std::size_t rows>
+struct NarrowSoftmax {
+    static constexpr std::size_t parts = Lanes16<V>::parts;
+    std::size_t columns;
+    V p[rows * parts];
+    float top[rows], sum[rows];
+
+    FERRITE_INLINE NarrowSoftmax(const float* x, std::size_t columns_of_x) : columns(columns_of_x) {
+        for (std::size_t r = 0; r < rows; ++r) {
+            auto lanes = Lanes16<V>::broadcast(-__builtin_inff());
+            for (std::size_t i = 0; i < parts; ++i) {
+                const V value = V::load_partial(x + r * columns + i * V::width, count(i));
+                p[r * parts + i] = value;
+                lanes.part[i] = select(V::first(count(i)), value, lanes.part[i]);
+            }
+            top[r] = reduce_max(lanes);
+        }
+        for (std::size_t v = 0; v < rows * parts; ++v) p[v] = p[v] - V::broadcast(top[v / parts]);
+        exp(p);
+        for (std::size_t r = 0; r < rows; ++r) {
+            auto lanes = Lanes16<V>::broadcast(0.0f);
+            for (std::size_t i = 0; i < parts; ++i)
+                lanes.part[i] = select(V::first(count(i)), p[r * parts + i], lanes.part[i]);
+            sum[r] = reduce_add(lanes);
+        }
+        for (std::size_t v = 0; v < rows * parts; ++v) p[v] = p[v] / V::broadcast(sum[v / parts]);
+    }
+    /// Columns of part i, from column i V::width on.
+    FERRITE_INLINE std::size_t count(std::size_t i) const {
+        const std::size_t first = i * V::width;
+        return columns <= first ? 0 : columns - first < V::width ? columns - first : V::width;
+    }
+    /// y = factor p; y may be x.
+    FERRITE_INLINE void store(float* y, V factor) const {
+        for (std::size_t v = 0; v < rows * parts; ++v)
+            (p[v] * factor).store_partial(y + v / parts * columns + v % parts * V::width, count(v % parts));
+    }
+};
+
+/// dz, the sum of exponentials and z(label) - max z for the first of `n` rows from row `first` on, two at a time. Answers for
+/// how many. A function of its own, as its registers would slow down what is done for a single row.
+template <class Isa>
+[[gnu::noinline]] std::size_t narrow_cross_entropy(const LossArguments& l, std::size_t first, std::size_t n, float scale,
+                                                   float* sum, float* margin) {
+    using V = Vector<Isa>;
+    const std::uint16_t* labels = l.labels + first;
+    const float* z = l.z + first * l.columns;
+    float* dz = l.dz + first * l.columns;
+    const std::size_t columns = l.columns;
+    std::size_t done = 0;
+    for (; done + 2 <= n; done += 2) {
+        const NarrowSoftmax<V, 2> s(z, columns);
+        float p[32];
+        for (std::size_t v = 0; v < 32 / V::width; ++v) s.p[v].store(p + v * V::width);
+        for (std::size_t k = 0; k < 2; ++k) {
+            const std::size_t label = labels[done + k];
+            sum[done + k] = s.sum[k];
+            margin[done + k] = (label < columns ? z[k * columns + label] : __builtin_nanf("")) - s.top[k];
+        }
+        s.store(dz, V::broadcast(scale));
+        for (std::size_t k = 0; k < 2; ++k) {
+            const std::size_t label = labels[done + k];
+            if (label < columns) dz[k * columns + label] = (p[16 * k + label] - 1.0f) * scale;
+        }
+        z += 2 * columns;
+        dz += 2 * columns;
+    }
+    return done;
+}
+
 }  // namespace ferrite::simd
 
 namespace ferrite {
@@ -206,21 +314,19 @@ void Kernels<Isa>::scale(const Map& map) {
 }
 
 template <class Isa>
-void Kernels<Isa>::softmax(const SoftmaxArguments& s) {
+void Kernels<Isa>::softmax(const SoftmaxArguments& arguments) {
     using V = simd::Vector<Isa>;
-    for (std::size_t r = 0; r < s.rows; ++r) {
+    const SoftmaxArguments s = arguments;
+    std::size_t r = 0;
+    if constexpr (V::width >= 8) {
+        const V one = V::broadcast(1.0f);
+        for (; s.columns <= 16 && r + 2 <= s.rows; r += 2)
+            simd::NarrowSoftmax<V, 2>(s.x + r * s.columns, s.columns).store(s.y + r * s.columns, one);
+    }
+    for (; r < s.rows; ++r) {
         const float* x = s.x + r * s.columns;
         float* y = s.y + r * s.columns;
-        auto largest = simd::Lanes16<V>::broadcast(-__builtin_inff());
-        largest.max_of(x, s.columns);
-        const V top = V::broadcast(reduce_max(largest));
-        auto sum = simd::Lanes16<V>::broadcast(0.0f);
-        sum.fold(s.columns, [&](V lane, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
-            const V e = simd::exp(V::load_partial(x + i, n) - top);
-            e.store_partial(y + i, n);
-            return lane + e;
-        });
-        const V total = V::broadcast(reduce_add(sum));
+        const V total = V::broadcast(simd::exponentials<V>(x, y, s.columns, simd::largest<V>(x, s.columns)));
         for (std::size_t i = 0; i < s.columns; i += V::width) {
             const std::size_t n = s.columns - i < V::width ? s.columns - i : V::width;
             (V::load_partial(y + i, n) / total).store_partial(y + i, n);
@@ -246,44 +352,37 @@ void Kernels<Isa>::softmax_backward(const SoftmaxArguments& s) {
 }
 
 template <class Isa>
-void Kernels<Isa>::softmax_cross_entropy(const LossArguments& l) {
+void Kernels<Isa>::softmax_cross_entropy(const LossArguments& arguments) {
     using V = simd::Vector<Isa>;
-    using One = simd::Vector<Scalar>;
-    const float rows = static_cast<float>(l.rows);
-    const V scale = V::broadcast(1.0f / rows);
+    const LossArguments l = arguments;
+    const float rows = static_cast<float>(l.rows), scale = 1.0f / rows;
     float total = 0;
-    for (std::size_t r = 0; r < l.rows; ++r) {
-        const float* z = l.z + r * l.columns;
-        float* dz = l.dz + r * l.columns;
-        const std::size_t label = l.labels[r];
-        auto largest = simd::Lanes16<V>::broadcast(-__builtin_inff());
-        largest.max_of(z, l.columns);
-        const float top = reduce_max(largest);
-        const float at_label = label < l.columns ? z[label] : __builtin_nanf("");
-        auto sum = simd::Lanes16<V>::broadcast(0.0f);
-        sum.fold(l.columns, [&](V lane, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
-            const V e = simd::exp(V::load_partial(z + i, n) - V::broadcast(top));
-            e.store_partial(dz + i, n);
-            return lane + e;
-        });
-        const float sum_of_row = reduce_add(sum);
-        const V denominator = V::broadcast(sum_of_row);
-        // (p - onehot) / rows: the label's own element is finished apart.
-        for (std::size_t i = 0; i < l.columns; i += V::width) {
-            const std::size_t n = l.columns - i < V::width ? l.columns - i : V::width;
-            const V p = V::load_partial(dz + i, n) / denominator;
-            if (label >= i && label < i + n) {
-                float lanes[V::width];
-                p.store(lanes);
-                lanes[label - i] = lanes[label - i] - 1.0f;
-                (V::load(lanes) * scale).store_partial(dz + i, n);
-            } else {
-                (p * scale).store_partial(dz + i, n);
+    // The logarithms of as many rows as a vector holds are taken at once.
+    for (std::size_t first = 0; first < l.rows; first += V::width) {
+        const std::size_t n = l.rows - first < V::width ? l.rows - first : V::width;
+        float sum[V::width], margin[V::width];
+        V::broadcast(1.0f).store(sum);
+        std::size_t done = 0;
+        if constexpr (V::width >= 8)
+            if (l.columns <= 16 && n > 1) done = simd::narrow_cross_entropy<Isa>(l, first, n, scale, sum, margin);
+        for (; done < n; ++done) {
+            const std::size_t label = l.labels[first + done];
+            const float* z = l.z + (first + done) * l.columns;
+            float* dz = l.dz + (first + done) * l.columns;
+            const float top = simd::largest<V>(z, l.columns);
+            margin[done] = (label < l.columns ? z[label] : __builtin_nanf("")) - top;
+            sum[done] = simd::exponentials<V>(z, dz, l.columns, top);
+            const float p = label < l.columns ? dz[label] / sum[done] : 0.0f;
+            for (std::size_t i = 0; i < l.columns; i += V::width) {
+                const std::size_t count = l.columns - i < V::width ? l.columns - i : V::width;
+                (V::load_partial(dz + i, count) / V::broadcast(sum[done]) * V::broadcast(scale)).store_partial(dz + i, count);
             }
+            if (label < l.columns) dz[label] = (p - 1.0f) * scale;
         }
-        float logarithm[1];
-        simd::log(One::broadcast(sum_of_row)).store(logarithm);
-        total += logarithm[0] - (at_label - top);
+        float logarithm[V::width];
+        // A vector would wait for a float that was stored just now.
+        simd::log(n == 1 ? V::broadcast(sum[0]) : V::load(sum)).store(logarithm);
+        for (std::size_t k = 0; k < n; ++k) total += logarithm[k] - margin[k];
     }
     *l.loss = total / rows;
 }
