@@ -430,18 +430,20 @@ void Kernels<Isa>::sum_of_squares(const SumOfSquares& s) {
 template <class Isa>
 void Kernels<Isa>::dropout(const DropoutArguments& d) {
     using V = simd::Vector<Isa>;
-    constexpr std::size_t block = 16;
     const V scale = V::broadcast(d.scale);
-    for (std::size_t i = 0; i < d.size; i += block) {
-        // All of a block, also behind the end: a loop of fixed length, which compilers make vectors of.
-        float kept[block];
-        for (std::size_t k = 0; k < block; ++k) kept[k] = (d.random.bits(d.first + i + k) >> 40) > d.threshold ? 1.0f : 0.0f;
-        for (std::size_t k = 0; k < block && i + k < d.size; k += V::width) {
-            const std::size_t n = d.size - i - k < V::width ? d.size - i - k : V::width;
-            const V y = scale * V::load_partial(d.x + i + k, n);
-            select(V::load(kept + k) <= V::zero(), V::zero(), y).store_partial(d.y + i + k, n);
-        }
-    }
+    const auto threshold = V::Int::broadcast(static_cast<std::int32_t>(d.threshold));
+    const std::size_t size = d.size;
+    const float* const x = d.x;
+    float* const y = d.y;
+    std::uint64_t counter = d.random.counter(d.first);
+    const auto keep = [&](std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+        const V kept = scale * V::load_partial(x + i, n);
+        select(V::random_24(counter) > threshold, kept, V::zero()).store_partial(y + i, n);
+        counter += V::width * Random::golden;
+    };
+    std::size_t i = 0;
+    for (; i + V::width <= size; i += V::width) keep(i, V::width);
+    if (i < size) keep(i, size - i);
 }
 
 namespace simd {
