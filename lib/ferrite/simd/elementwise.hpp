@@ -26,7 +26,7 @@ FERRITE_INLINE void each(const Map& map, Body body) {
         float* p[operands];
         for (int o = 0; o < operands; ++o) p[o] = map.operand[o] + row * map.stride[o];
         std::size_t i = 0;
-        if constexpr (unroll > 1)
+        if constexpr (unroll > 1 && width > 1)
             for (; i + unroll * width <= columns; i += unroll * width)
                 for (std::size_t v = 0; v < unroll; ++v) body(p, i + v * width, width);
         for (; i + width <= columns; i += width) body(p, i, width);
@@ -487,15 +487,15 @@ FERRITE_INLINE void column_blocks(std::size_t columns, Body body) {
 
 }  // namespace simd
 
-// Chains of additions (latency 3 or 4) over rows run side by side, and 4 or 6 vectors of floats are whole cache lines. The
-// rows of a block are still in the nearest cache when they are normalized.
+// Chains of additions (latency 3 or 4) over rows run side by side; 4 vectors are whole cache lines, and their sums and
+// constants fit 16 registers. The rows of a block are still in the nearest cache when they are normalized.
 template <class Isa>
 void Kernels<Isa>::batch_norm(const Normalization& arguments) {
     const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), count = V::broadcast(static_cast<float>(a.rows)), epsilon = V::broadcast(a.epsilon);
     const V momentum = V::broadcast(a.momentum), rest = one - momentum;
-    simd::column_blocks<Isa, 6>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
         const std::size_t size = a.rows * a.columns;
         V mean[vectors], variance[vectors];
         for (int v = 0; v < vectors; ++v) mean[v] = variance[v] = V::zero();
