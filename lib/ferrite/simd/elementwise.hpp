@@ -452,7 +452,7 @@ namespace simd {
 /// n elements, the constant width but for fewer columns than that. It may share columns with the one before it, which is
 /// cheaper than a partial store; so a body loads all vectors of a row before it stores one.
 template <class Isa, int vectors>
-struct Columns {
+struct ColumnBlock {
     std::size_t first, last, n;
     FERRITE_INLINE std::size_t operator[](int v) const {
         return v + 1 == vectors ? last : first + static_cast<std::size_t>(v) * Vector<Isa>::width;
@@ -463,17 +463,17 @@ struct Columns {
 
 template <class Isa, int vectors, class Body>
 FERRITE_INLINE void column_block(std::size_t count, std::size_t first, std::size_t last, Body body) {
-    if (count == vectors) return body(Columns<Isa, vectors>{first, last, Vector<Isa>::width});
+    if (count == vectors) return body(ColumnBlock<Isa, vectors>{first, last, Vector<Isa>::width});
     if constexpr (vectors > 1) column_block<Isa, vectors - 1>(count, first, last, body);
 }
 
-/// body(Columns) for all columns, in blocks of `most` vectors but for the end, where no block is left with one vector: that
+/// body(ColumnBlock) for all columns, in blocks of `most` vectors but for the end, where no block is left with one vector: that
 /// one would share columns with another block.
 template <class Isa, int most, class Body>
 FERRITE_INLINE void column_blocks(std::size_t columns, Body body) {
     constexpr std::size_t width = Vector<Isa>::width;
     if (columns < width) {
-        if (columns > 0) body(Columns<Isa, 1>{0, 0, columns});
+        if (columns > 0) body(ColumnBlock<Isa, 1>{0, 0, columns});
         return;
     }
     std::size_t left = (columns + width - 1) / width, first = 0;
@@ -495,7 +495,7 @@ void Kernels<Isa>::batch_norm(const Normalization& arguments) {
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), count = V::broadcast(static_cast<float>(a.rows)), epsilon = V::broadcast(a.epsilon);
     const V momentum = V::broadcast(a.momentum), rest = one - momentum;
-    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::ColumnBlock<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
         const std::size_t size = a.rows * a.columns;
         V mean[vectors], variance[vectors];
         for (int v = 0; v < vectors; ++v) mean[v] = variance[v] = V::zero();
@@ -541,7 +541,7 @@ void Kernels<Isa>::batch_norm_inference(const Normalization& arguments) {
     const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V one = V::broadcast(1.0f), epsilon = V::broadcast(a.epsilon);
-    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::ColumnBlock<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
         V mean[vectors], factor[vectors], beta[vectors], y[vectors];
         for (int v = 0; v < vectors; ++v) {
             factor[v] = c.load(a.gamma, v) * (one / sqrt(c.load(a.running_variance, v) + epsilon));
@@ -560,7 +560,7 @@ void Kernels<Isa>::batch_norm_backward(const Normalization& arguments) {
     const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     const V count = V::broadcast(static_cast<float>(a.rows));
-    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+    simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::ColumnBlock<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
         const std::size_t size = a.rows * a.columns;
         V mean[vectors], inverse[vectors], dgamma[vectors], dbeta[vectors];
         for (int v = 0; v < vectors; ++v) {
@@ -628,7 +628,7 @@ void Kernels<Isa>::layer_norm_backward(const Normalization& arguments) {
     const Normalization a = arguments;
     using V = simd::Vector<Isa>;
     if (a.dgamma != nullptr)
-        simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::Columns<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
+        simd::column_blocks<Isa, 4>(a.columns, [&]<int vectors>(simd::ColumnBlock<Isa, vectors> c) FERRITE_INLINE_LAMBDA {
             V dgamma[vectors], dbeta[vectors];
             for (int v = 0; v < vectors; ++v) dgamma[v] = dbeta[v] = V::zero();
             for (std::size_t r = 0; r < a.rows; ++r) {
