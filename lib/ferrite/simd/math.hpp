@@ -3,9 +3,21 @@
 // on bits, so that every V gives the same bits. Includes vector.hpp.
 //
 // The polynomials are minimax fits (weighted for relative error, coefficients rounded to float one by one and
-// the rest refitted). The errors in ulp are the largest over all 2^32 floats, against the double-precision
-// library function; an ulp is that of the exact result, 2^-149 if that is subnormal. On CPUs that flush
-// subnormals (Helium, ARMv7 NEON) subnormal arguments count as 0 and subnormal results are 0.
+// the rest refitted). The largest errors over all 2^32 floats against the double-precision library function; an
+// ulp is that of the exact result, 2^-149 if that is subnormal; infinity and NaN come where they belong. The
+// test "the error bounds are the largest errors over all floats" finds these numbers again (ctest -C exhaustive
+// -L exhaustive), the one before it samples every exponent. Last column: ns a number in an array that is in the
+// nearest cache, AVX2 at 3.2 GHz, and in brackets one call of the C library (glibc 2.36) a number.
+//
+//   function     largest error, ulp, and where   range                                          ns
+//   exp          0.8914   -0x1.765026p+2         all; subnormal below -87.33655, 0 below -104   0.59 (3.7)
+//   log          0.9230    0x1.69b14cp-1         all; NaN below 0, -infinity at +-0             0.99 (4.0)
+//   tanh         1.4985    0x1.e7fc44p+1         all; x itself below 2e-4                       0.89 (16)
+//   sigmoid      2.4020   -0x1.0a111ap+2         all; subnormal and 0 as exp                    0.81 (4.9)
+//   rsqrt        1.4904    0x1.019566p-126       all; NaN below 0, +-infinity at +-0            0.34 (2.6)
+//   sin_cos_2pi  0.8809    0x1.00316p-3          |u| <= 2^19; exact at multiples of 1/4         0.55 (4.1, sin)
+//
+// On CPUs that flush subnormals (Helium, ARMv7 NEON) subnormal arguments count as 0 and subnormal results are 0.
 #pragma once
 
 #include <ferrite/simd/vector.hpp>
