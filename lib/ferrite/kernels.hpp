@@ -56,7 +56,8 @@ struct Kernel {
     using Function = void(const Arguments&);
     const char* name;
     Function* entry[isa_count];
-    bool rectifies = false;  ///< of a map: it is that of Relu, forward or backward, which a product does in registers
+    bool rectifies = false;     ///< of a map: it is that of Relu, forward or backward, which a product does in registers
+    bool takes_factor = false;  ///< of an optimizer: it reads Map::factor
     void operator()(const Arguments& arguments) const noexcept {
 #if defined(FERRITE_FIXED_ISA)
         entry[0](arguments);
@@ -70,7 +71,7 @@ struct Kernel {
 template <class Arguments>
 [[nodiscard]] constexpr Kernel<Arguments> portable_kernel(const char* name,
                                                           void (*function)(const Arguments&)) noexcept {
-    Kernel<Arguments> kernel{name, {}, false};
+    Kernel<Arguments> kernel{name, {}, false, false};
     for (auto& entry : kernel.entry) entry = function;
     return kernel;
 }
@@ -86,6 +87,9 @@ struct Map {
     std::size_t stride[4];
     std::size_t rows, columns;
     const float* constants;
+    /// Of an optimizer of the library, for a batch of one: null, or (rows). The gradient is fma(factor[r], operand 1, 0) then,
+    /// neither scaled nor clipped: gradient_scale is 1 and clip is infinite.
+    const float* factor = nullptr;
 };
 
 /// C = A B + C0, then, if `epilogue` is given, C = epilogue(C) while it is in the nearest cache.
@@ -323,13 +327,13 @@ inline constexpr Kernel<Map> gelu_backward{"gelu_backward", {FERRITE_ENTRIES(gel
 /// y = constants[0] x. Backward: dx = constants[0] dy, with the operands of a forward map.
 inline constexpr Kernel<Map> scale{"scale", {FERRITE_ENTRIES(scale)}};
 /// The optimizers: formulas in optimizer.hpp, constants in UpdateConstants.
-inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}};
-inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}};
-inline constexpr Kernel<Map> nesterov{"nesterov", {FERRITE_ENTRIES(nesterov)}};
-inline constexpr Kernel<Map> adagrad{"adagrad", {FERRITE_ENTRIES(adagrad)}};
-inline constexpr Kernel<Map> rmsprop{"rmsprop", {FERRITE_ENTRIES(rmsprop)}};
-inline constexpr Kernel<Map> adam{"adam", {FERRITE_ENTRIES(adam)}};
-inline constexpr Kernel<Map> adamw{"adamw", {FERRITE_ENTRIES(adamw)}};
+inline constexpr Kernel<Map> sgd{"sgd", {FERRITE_ENTRIES(sgd)}, false, true};
+inline constexpr Kernel<Map> momentum{"momentum", {FERRITE_ENTRIES(momentum)}, false, true};
+inline constexpr Kernel<Map> nesterov{"nesterov", {FERRITE_ENTRIES(nesterov)}, false, true};
+inline constexpr Kernel<Map> adagrad{"adagrad", {FERRITE_ENTRIES(adagrad)}, false, true};
+inline constexpr Kernel<Map> rmsprop{"rmsprop", {FERRITE_ENTRIES(rmsprop)}, false, true};
+inline constexpr Kernel<Map> adam{"adam", {FERRITE_ENTRIES(adam)}, false, true};
+inline constexpr Kernel<Map> adamw{"adamw", {FERRITE_ENTRIES(adamw)}, false, true};
 }  // namespace kernels
 
 /// c = a b for a (m, k), b (k, n), c (m, n), all of rank 2; c overlaps neither. `scratch`: empty, or

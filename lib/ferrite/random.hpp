@@ -24,8 +24,20 @@ class Random {
 
     /// 64 uniformly distributed bits. Inlined for sure: kernels call it from files with flags of their own.
     [[nodiscard, gnu::always_inline]] constexpr std::uint64_t bits(std::uint64_t position) const noexcept {
-        return mix(key_ + (position + 1) * golden);
+        return mix(counter(position));
     }
+    /// What bits(position) mixes; kernels mix several at once. That of position + n is n * golden more.
+    [[nodiscard, gnu::always_inline]] constexpr std::uint64_t counter(std::uint64_t position) const noexcept {
+        return key_ + (position + 1) * golden;
+    }
+    static constexpr std::uint64_t golden = 0x9E3779B97F4A7C15u;
+    [[nodiscard, gnu::always_inline]] static constexpr std::uint64_t mix(std::uint64_t z) noexcept {
+        z = (z ^ (z >> 30)) * factor[0];
+        z = (z ^ (z >> 27)) * factor[1];
+        return z ^ (z >> 31);
+    }
+    static constexpr std::uint64_t factor[2] = {0xBF58476D1CE4E5B9u, 0x94D049BB133111EBu};
+
     /// Uniform in [0, 1): a multiple of 2^-24.
     [[nodiscard]] constexpr float uniform(std::uint64_t position) const noexcept {
         return static_cast<float>(bits(position) >> 40) * 0x1p-24f;
@@ -37,12 +49,6 @@ class Random {
     [[nodiscard]] float normal(std::uint64_t position) const noexcept;
 
   private:
-    static constexpr std::uint64_t golden = 0x9E3779B97F4A7C15u;
-    [[gnu::always_inline]] static constexpr std::uint64_t mix(std::uint64_t z) noexcept {
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-        return z ^ (z >> 31);
-    }
     std::uint64_t key_;
 };
 

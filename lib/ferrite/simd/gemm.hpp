@@ -404,6 +404,14 @@ struct WeightGradient {
     }
 
     [[gnu::noinline]] void operator()(std::size_t i0, std::size_t rows) {
+        if (d.batch == 1 && d.update != nullptr && d.update->takes_factor && d.w_constants[0] == 1.0f &&
+            d.w_constants[1] == __builtin_inff()) {
+            const std::size_t at = i0 * d.outputs;
+            return (*d.update)({.operand = {d.w + at, const_cast<float*>(d.dy), d.w_state[0] ? d.w_state[0] + at : nullptr,
+                                            d.w_state[1] ? d.w_state[1] + at : nullptr},
+                                .stride = {d.outputs, 0, d.outputs, d.outputs}, .rows = rows, .columns = d.outputs,
+                                .constants = d.w_constants, .factor = d.x + i0});
+        }
         alignas(64) float gradient[room];
         const auto columns_from = [&](Gradient<Isa>& strips_of_dy, std::size_t j0, std::size_t m) FERRITE_INLINE_LAMBDA {
             // In fours, which are whole cache lines of most widths.
@@ -416,14 +424,10 @@ struct WeightGradient {
                     continue;
                 }
                 product(strips_of_dy, i0 + first, n, j0, m, gradient, m);
-                Map map{.operand = {d.w + at, gradient, d.w_state[0] ? d.w_state[0] + at : nullptr,
-                                    d.w_state[1] ? d.w_state[1] + at : nullptr},
-                        .stride = {d.outputs, m, d.outputs, d.outputs}, .rows = n, .columns = m, .constants = d.w_constants};
-                if (m == d.outputs) {
-                    map.rows = 1;
-                    map.columns = n * m;
-                }
-                (*d.update)(map);
+                (*d.update)({.operand = {d.w + at, gradient, d.w_state[0] ? d.w_state[0] + at : nullptr,
+                                         d.w_state[1] ? d.w_state[1] + at : nullptr},
+                             .stride = {d.outputs, m, d.outputs, d.outputs}, .rows = n, .columns = m,
+                             .constants = d.w_constants});
             }
         };
         if (whole || turned) return columns_from(all, 0, d.outputs);

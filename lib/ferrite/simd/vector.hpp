@@ -3,6 +3,8 @@
 // instantiated with, and the 16 virtual lanes of reductions.
 #pragma once
 
+#include <ferrite/random.hpp>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -62,6 +64,7 @@ struct Portable {};
 ///   to_float(i)                             nearest even
 ///   round_to_int(a)                         nearest even, for |a| < 2^31
 ///   reduce_add(a)  reduce_max(a)            float: a[i] op a[i + width/2], and so on down to one lane
+///   V::random_24(counter)                   V::Int, lane i: Random::mix(counter + i * Random::golden) >> 40
 ///   transpose(rows)                         V rows[width]: lane j of rows[i] and lane i of rows[j] change places
 ///   V::load_transposed(p, n, rows)          rows[i], lane j = p[j * n + i]
 ///
@@ -300,6 +303,12 @@ requires(portable_width<Isa> > 0) struct Vector<Isa> {
         }
         return result;
     }
+    FERRITE_INLINE static Int random_24(std::uint64_t counter) {
+        Int result;
+        for (std::size_t i = 0; i < width; ++i)
+            result.lane[i] = static_cast<std::uint32_t>(Random::mix(counter + i * Random::golden) >> 40);
+        return result;
+    }
     FERRITE_INLINE friend void transpose(Vector (&rows)[width]) {
         for (std::size_t i = 1; i < width; ++i) {
             for (std::size_t j = 0; j < i; ++j) {
@@ -510,7 +519,34 @@ struct Vector<Avx2> {
         return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
     }
 
+    // Numbers 0 1 4 5 and 2 3 6 7: a shuffle takes their high halves to their places. There the last exclusive or of
+    // Random::mix changes bit 32 alone.
+    FERRITE_INLINE static Int random_24(std::uint64_t counter) {
+        const __m256i one = _mm256_add_epi64(_mm256_set1_epi64x(static_cast<long long>(counter)),
+                                             _mm256_set_epi64x(steps(5), steps(4), steps(1), 0));
+        const __m256i other = _mm256_add_epi64(one, _mm256_set1_epi64x(steps(2)));
+        const __m256 high =
+            _mm256_shuffle_ps(_mm256_castsi256_ps(mixed_high(one)), _mm256_castsi256_ps(mixed_high(other)), 0xDD);
+        return {_mm256_srli_epi32(_mm256_castps_si256(high), 8)};
+    }
+
   private:
+    static constexpr long long steps(std::uint64_t n) { return static_cast<long long>(n * Random::golden); }
+    // z * factor modulo 2^64 from products of 32 bits. The low half is wrong unless the sum of the cross products is
+    // cleared there.
+    template <int which, bool cleared>
+    FERRITE_INLINE static __m256i multiplied(__m256i z) {
+        constexpr std::uint64_t factor = Random::factor[which], swapped = factor << 32 | factor >> 32;
+        const __m256i low = _mm256_mul_epu32(z, _mm256_set1_epi64x(static_cast<long long>(factor)));
+        const __m256i cross = _mm256_mullo_epi32(z, _mm256_set1_epi64x(static_cast<long long>(swapped)));
+        const __m256i both = _mm256_add_epi32(cross, _mm256_slli_epi64(cross, 32));
+        const __m256i upper = _mm256_set1_epi64x(static_cast<long long>(0xFFFFFFFF00000000u));
+        return _mm256_add_epi32(low, cleared ? _mm256_and_si256(both, upper) : both);
+    }
+    FERRITE_INLINE static __m256i mixed_high(__m256i z) {
+        z = multiplied<0, true>(_mm256_xor_si256(z, _mm256_srli_epi64(z, 30)));
+        return multiplied<1, false>(_mm256_xor_si256(z, _mm256_srli_epi64(z, 27)));
+    }
     FERRITE_INLINE static __m256i first_bits(std::size_t n) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(ones_then_zeros + (width - n)));
     }
@@ -647,6 +683,24 @@ struct Vector<Avx512> {
     FERRITE_INLINE friend Vector from_bits(Int a) { return {Batch(_mm512_castsi512_ps(a.value))}; }
     FERRITE_INLINE friend Vector to_float(Int a) { return {Batch(_mm512_cvtepi32_ps(a.value))}; }
     FERRITE_INLINE friend Int round_to_int(Vector a) { return {_mm512_cvtps_epi32(a.value.data)}; }
+    // The same places as with AVX2, in each quarter.
+    FERRITE_INLINE static Int random_24(std::uint64_t counter) {
+        const auto steps = [](std::uint64_t n)
+                               FERRITE_INLINE_LAMBDA { return static_cast<long long>(n * Random::golden); };
+        const __m512i one =
+            _mm512_add_epi64(_mm512_set1_epi64(static_cast<long long>(counter)),
+                             _mm512_set_epi64(steps(13), steps(12), steps(9), steps(8), steps(5), steps(4), steps(1), 0));
+        const __m512i other = _mm512_add_epi64(one, _mm512_set1_epi64(steps(2)));
+        const auto mixed = [](__m512i z) FERRITE_INLINE_LAMBDA {
+            const auto factor = [](int i)
+                                    FERRITE_INLINE_LAMBDA { return static_cast<long long>(Random::factor[i]); };
+            z = _mm512_mullo_epi64(_mm512_xor_si512(z, _mm512_srli_epi64(z, 30)), _mm512_set1_epi64(factor(0)));
+            z = _mm512_mullo_epi64(_mm512_xor_si512(z, _mm512_srli_epi64(z, 27)), _mm512_set1_epi64(factor(1)));
+            return _mm512_castsi512_ps(z);
+        };
+        const __m512 high = _mm512_shuffle_ps(mixed(one), mixed(other), 0xDD);
+        return {_mm512_srli_epi32(_mm512_castps_si512(high), 8)};
+    }
     // Pairs of rows, then pairs of pairs within each quarter, then the quarters as a 4 x 4 matrix.
     FERRITE_INLINE friend void transpose(Vector (&rows)[width]) {
         __m512 pair[width], four[width];
