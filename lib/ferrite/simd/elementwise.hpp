@@ -67,7 +67,7 @@ FERRITE_INLINE void update_map(const Map& map, const UpdateVectors<Isa>& k) {
     V factor = V::zero();
     each<Isa, 2 + Rule::states, unroll>(
         map,
-        [k, &factor](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
+        [&, k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
             V p = V::load_partial(at[0] + i, n), g = V::load_partial(at[1] + i, n), s = V::zero(), t = V::zero();
             if constexpr (gradients == Gradients::clipped) g = k.clipped(g);
             if constexpr (gradients == Gradients::outer_product) g = fma(factor, g, V::zero());

@@ -79,6 +79,7 @@ void tiles(const Tile& t, std::size_t count) {
     const std::size_t whole_k = t.k, edge_k = t.edge_k, last = t.last;
     const float *first = t.a, *start = t.start, *gate = t.gate;
     float *out = t.out, *panel = t.panel;
+    float end[rows * width];  // the last vectors, where they are stored in part: a short loop is half the code
     for (; count != 0; --count) {
         V sum[rows * vectors];
         constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
@@ -142,17 +143,23 @@ void tiles(const Tile& t, std::size_t count) {
             gate = behind(gate, signed_rows * t.gate_row);
         }
         constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
-            constexpr std::size_t v = i % vectors;
-            sum[i].store_partial(behind(out, static_cast<std::ptrdiff_t>(i / vectors) * t.out_row) + v * width,
-                                 v + 1 == vectors ? last : width);
+            constexpr std::size_t r = i / vectors, v = i % vectors;
+            if (v + 1 < vectors || last == width)
+                sum[i].store(behind(out, static_cast<std::ptrdiff_t>(r) * t.out_row) + v * width);
+            else
+                sum[i].store(end + r * width);
         });
+        if (last != width)
+            for (std::size_t r = 0; r < rows; ++r)
+                V::load(end + r * width)
+                    .store_partial(behind(out, static_cast<std::ptrdiff_t>(r) * t.out_row) + (vectors - 1) * width, last);
         out = behind(out, signed_rows * t.out_row);
         first = behind(first, signed_rows * a_row);
         start = behind(start, signed_rows * t.start_row);
     }
 }
 
-/// The tiles by rows and vectors.
+/// The tiles by vectors and rows.
 template <class Isa>
 struct Tiles {
     using Function = void(const Tile&, std::size_t count);
@@ -160,19 +167,18 @@ struct Tiles {
         Function* of[most_vectors<Isa>][most_rows(1)];
     };
     template <std::size_t vectors, std::size_t rows>
-    static constexpr void enter(Table& table) {
-        table.of[vectors - 1][rows - 1] = &tiles<Isa, rows, vectors, false>;
+    static constexpr void enter(Table& entries) {
+        entries.of[vectors - 1][rows - 1] = &tiles<Isa, rows, vectors, false>;
         if constexpr (rows < most_rows(vectors))
-            enter<vectors, rows + 1>(table);
+            enter<vectors, rows + 1>(entries);
         else if constexpr (vectors < most_vectors<Isa>)
-            enter<vectors + 1, 1>(table);
+            enter<vectors + 1, 1>(entries);
     }
-    static constexpr Table all() {
-        Table table{};
-        enter<1, 1>(table);
-        return table;
-    }
-    static constexpr Table table = all();
+    static constexpr Table table = [] {
+        Table entries{};
+        enter<1, 1>(entries);
+        return entries;
+    }();
 };
 
 /// Calls body(first, size) for `count` things in the fewest groups of at most `most`, which differ by one at most.
