@@ -15,7 +15,7 @@
 //   tanh         1.4985    0x1.e7fc44p+1         all; x itself below 2e-4                       0.89 (16)
 //   sigmoid      2.4020   -0x1.0a111ap+2         all; subnormal and 0 as exp                    0.81 (4.9)
 //   rsqrt        1.4904    0x1.019566p-126       all; NaN below 0, +-infinity at +-0            0.34 (2.6)
-//   sin_cos_2pi  0.8809    0x1.00316p-3          |u| <= 2^19; exact at multiples of 1/4         0.55 (4.1, sin)
+//   sin_cos_2pi  0.9645    0x1.45f148p-128       |u| <= 2^19; exact at multiples of 1/4         0.55 (4.1, sin)
 //
 // On CPUs that flush subnormals (Helium, ARMv7 NEON) subnormal arguments count as 0 and subnormal results are 0.
 #pragma once
