@@ -32,11 +32,16 @@ FERRITE_INLINE void constants(Body body) {
 
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
-/// a row of B as wide as it can, which then is read as one stream.
+/// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
+/// the code small; without vectors there is little to gain from many shapes.
 template <class Isa>
-constexpr std::size_t most_vectors = Vector<Isa>::width >= 4 ? 13 : 4;
+constexpr bool has_vectors = Vector<Isa>::width >= 4;
+template <class Isa>
+constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
+template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
-    constexpr std::size_t rows[] = {8, 6, 4, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1};
+    if (!has_vectors<Isa>) return 4;
+    constexpr std::size_t rows[] = {6, 6, 4, 3, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
@@ -164,15 +169,16 @@ template <class Isa>
 struct Tiles {
     using Function = void(const Tile&, std::size_t count);
     struct Table {
-        Function* of[most_vectors<Isa>][most_rows(1)];
+        Function* of[most_vectors<Isa>][most_rows<Isa>(1)];
     };
     template <std::size_t vectors, std::size_t rows>
     static constexpr void enter(Table& entries) {
-        entries.of[vectors - 1][rows - 1] = &tiles<Isa, rows, vectors, false>;
-        if constexpr (rows < most_rows(vectors))
+        if constexpr (rows <= most_rows<Isa>(vectors)) {
+            entries.of[vectors - 1][rows - 1] = &tiles<Isa, rows, vectors, false>;
             enter<vectors, rows + 1>(entries);
-        else if constexpr (vectors < most_vectors<Isa>)
+        } else if constexpr (vectors < most_vectors<Isa>) {
             enter<vectors + 1, 1>(entries);
+        }
     }
     static constexpr Table table = [] {
         Table entries{};
@@ -198,10 +204,15 @@ FERRITE_INLINE void balanced(std::size_t count, std::size_t most, Body body) {
 template <class Isa, class Body>
 FERRITE_INLINE void strips(std::size_t count, std::size_t m, Body body) {
     const std::size_t most = strip_vectors<Isa>(m);
-    // One vector alone would keep too few sums in flight.
-    std::size_t first = most == 2 && count % 2 == 1 && count > 1 ? 3 : 0;
-    if (first != 0) body(std::size_t{0}, first);
-    balanced(count - first, most, [&](std::size_t at, std::size_t vectors) FERRITE_INLINE_LAMBDA { body(first + at, vectors); });
+    std::size_t first = 0;
+    if (most == 2 && count % 2 == 1 && count > 1) {
+        // One vector alone would keep too few sums in flight.
+        body(std::size_t{0}, std::size_t{3});
+        first = 3;
+    }
+    if (has_vectors<Isa> && most == most_vectors<Isa>)
+        for (; first + most <= count; first += most) body(first, most);
+    balanced(count - first, smaller(most, 7), [&](std::size_t at, std::size_t vectors) FERRITE_INLINE_LAMBDA { body(first + at, vectors); });
 }
 
 /// Columns of B (k x columns) from `b` on for a tile in whole vectors: what lies behind the columns but before the end of B
@@ -234,7 +245,7 @@ struct Columns {
 template <class Isa>
 [[gnu::noinline]] void run(Tile& strip, std::size_t m, std::size_t vectors) {
     const auto& by_rows = Tiles<Isa>::table.of[vectors - 1];
-    const std::size_t most = most_rows(vectors);
+    const std::size_t most = most_rows<Isa>(vectors);
     Tile t = strip;
     const auto tile_rows = [&](typename Tiles<Isa>::Function* function, std::size_t rows, std::size_t count) FERRITE_INLINE_LAMBDA {
         function(t, count);
@@ -244,9 +255,9 @@ template <class Isa>
         if (t.gate != nullptr) t.gate = behind(t.gate, done * t.gate_row);
         t.out = behind(t.out, done * t.out_row);
     };
-    if constexpr (Vector<Isa>::width >= 4)
+    if constexpr (has_vectors<Isa>)
         if (t.panel != nullptr && m > most && (vectors == 2 || vectors == 3)) {
-            tile_rows(vectors == 2 ? &tiles<Isa, most_rows(2), 2, true> : &tiles<Isa, most_rows(3), 3, true>, most, 1);
+            tile_rows(vectors == 2 ? &tiles<Isa, most_rows<Isa>(2), 2, true> : &tiles<Isa, most_rows<Isa>(3), 3, true>, most, 1);
             m -= most;
             strip.b = t.b = t.panel;
             strip.b_row = t.b_row = bytes(vectors * Vector<Isa>::width);
@@ -300,7 +311,7 @@ FERRITE_INLINE void transpose(float* to, std::size_t to_row, const float* from, 
 template <class Isa>
 FERRITE_INLINE bool narrow(std::size_t rows, std::size_t columns) {
     constexpr std::size_t width = Vector<Isa>::width;
-    return width >= 4 && rows >= 2 * width && columns <= 2 * width && divide_up(columns, width) * width * 4 > columns * 5;
+    return has_vectors<Isa> && rows >= 2 * width && columns <= 2 * width && divide_up(columns, width) * width * 4 > columns * 5;
 }
 /// A strip of such a transpose: 2 vectors of columns, over 3 vectors of rows.
 template <class Isa>
@@ -532,7 +543,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     constexpr std::size_t width = V::width;
     if (g.m == 0 || g.n == 0) return;
     const std::size_t most = strip_vectors<Isa>(g.m);
-    const bool again = g.m > most_rows(most);  // the strip of B is read more than once
+    const bool again = g.m > most_rows<Isa>(most);  // the strip of B is read more than once
     const bool copies = again && panel_floats<Isa> > 1 && (g.m >= 24 || g.b_row >= 256);
     // Rows of A that are far apart meet in few sets of a cache, and more of them than the second level holds come from far for
     // every strip of B.
