@@ -337,11 +337,28 @@ TEST_CASE("gemm: every pair of rows and columns, sampled depths and options") {
             }
 }
 
+TEST_CASE("gemm: every size from 1 to 67 in each dimension") {
+    constexpr std::uint32_t seed = 11;
+    INFO("seed ", seed);
+    Source source(seed);
+    for (std::size_t dimension = 0; dimension < 3; ++dimension)
+        for (std::size_t size = 1; size <= 67; ++size) {
+            std::size_t all[3];
+            for (std::size_t& other : all) other = sizes[source.below(std::size(sizes))];
+            all[dimension] = size;
+            GemmCase g{.m = all[0], .n = all[1], .k = all[2]};
+            random_options(source, g);
+            compare_gemm(source, g);
+        }
+}
+
 TEST_CASE("gemm: depths on both sides of a panel and of two") {
     constexpr std::uint32_t seed = 2;
     INFO("seed ", seed);
     Source source(seed);
-    for (const std::size_t k : {191u, 192u, 193u, 384u, 385u, 400u})
+    // So large that rows of A are packed, in blocks of which the last is smaller.
+    compare_gemm(source, {.m = 300, .n = 130, .k = 1000, .a_step = 1, .guard = 1, .bias = true, .scratch = true});
+    for (const std::size_t k : {127u, 128u, 129u, 256u, 257u, 511u, 513u})
         for (const std::size_t m : {1u, 7u, 24u, 33u, 67u})
             for (const std::size_t n : {1u, 10u, 33u}) {
                 GemmCase g{.m = m, .n = n, .k = k};
@@ -540,6 +557,39 @@ TEST_CASE("dense_backward: every pair of inputs and outputs, in place, with an u
     compare_dense(source, {.batch = 100, .inputs = 50, .outputs = 100, .dx = Target::over_x, .update = &optimizer_maps[5]});
     compare_dense(source, {.batch = 400, .inputs = 20, .outputs = 10, .update = nullptr});
     compare_dense(source, {.batch = 2, .inputs = 18, .outputs = 400, .update = &optimizer_maps[0]});
+    // Strips of dy in a panel, for a whole step or for one strip; more columns than gradients wait for the optimizer; few
+    // columns, with vectors along the inputs.
+    compare_dense(source, {.batch = 100, .inputs = 100, .outputs = 100, .dx = Target::over_aux,
+                           .derivative = &backward_maps[0], .update = &optimizer_maps[5]});
+    compare_dense(source, {.batch = 64, .inputs = 60, .outputs = 300, .dx = Target::over_x, .update = &optimizer_maps[1]});
+    compare_dense(source, {.batch = 64, .inputs = 130, .outputs = 300, .dx = Target::none, .update = &optimizer_maps[3]});
+    compare_dense(source, {.batch = 1, .inputs = 9, .outputs = 3001, .dx = Target::none, .update = nullptr});
+    compare_dense(source, {.batch = 1, .inputs = 9, .outputs = 3001, .dx = Target::own, .update = &optimizer_maps[2]});
+    compare_dense(source, {.batch = 30, .inputs = 131, .outputs = 10, .dx = Target::over_x, .update = &optimizer_maps[4]});
+    compare_dense(source, {.batch = 30, .inputs = 131, .outputs = 3, .dx = Target::none, .update = nullptr});
+    // A batch of one, whose gradient the optimizer makes itself where it neither scales nor clips.
+    for (const MapCase& map : optimizer_maps)
+        for (int repeat = 0; repeat < 8; ++repeat)
+            compare_dense(source, {.batch = 1, .inputs = widths[source.below(std::size(widths))],
+                                   .outputs = widths[source.below(std::size(widths))], .dx = Target::over_x, .update = &map,
+                                   .slack = source.below(2), .values = fe::test::all_values[source.below(4)]});
+}
+
+TEST_CASE("dense_backward: every size from 1 to 67 in each dimension") {
+    constexpr std::uint32_t seed = 12;
+    INFO("seed ", seed);
+    Source source(seed);
+    for (std::size_t dimension = 0; dimension < 3; ++dimension)
+        for (std::size_t size = 1; size <= 67; ++size) {
+            std::size_t all[3] = {batches[source.below(std::size(batches))], widths[source.below(std::size(widths))],
+                                  widths[source.below(std::size(widths))]};
+            all[dimension] = size;
+            compare_dense(source, {.batch = all[0], .inputs = all[1], .outputs = all[2],
+                                   .dx = source.one_of({Target::none, Target::own, Target::over_x, Target::over_aux}),
+                                   .derivative = nullptr,
+                                   .update = source.coin() ? &optimizer_maps[source.below(std::size(optimizer_maps))] : nullptr,
+                                   .slack = source.below(2), .values = fe::test::all_values[source.below(4)]});
+        }
 }
 
 // ---- softmax, losses, sums
