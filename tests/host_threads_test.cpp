@@ -197,18 +197,19 @@ TEST_CASE("the same bits with any number of threads: every optimizer, stored and
             for (const fe::Optimizer& optimizer : optimizers) {
                 INFO(std::string(optimizer.name), ", update ", static_cast<int>(update), ", layers ", layers->size());
                 Learner one(*layers, recipe_of(optimizer, update, 1));
-                const std::vector<float> expected = one.train(4);
+                const std::vector<float> expected = one.train(3);
                 REQUIRE(all_finite(expected));
                 const auto compare = [&](std::uint32_t threads, const ThreadPool* pool) {
                     INFO("program for ", threads, ", threads ", pool ? pool->workers().count : 0);
                     Learner learner(*layers, recipe_of(optimizer, update, threads));
                     if (pool != nullptr) learner.session.use(&pool->workers());
-                    CHECK(same_bits(learner.train(4), expected));
+                    CHECK(same_bits(learner.train(3), expected));
                     CHECK(fe::digest(learner.session) == fe::digest(one.session));
                 };
                 compare(2, &two);
                 compare(3, &three);
                 compare(5, &five);
+                if (layers != &plain) continue;
                 compare(3, nullptr);  // nobody but the caller
                 compare(5, &two);     // fewer than the program has scratch for
                 compare(2, &five);    // more

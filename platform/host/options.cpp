@@ -341,7 +341,7 @@ CLI::Option* add_text(CLI::App& app, const std::string& name, const std::string&
 }
 
 void add_threads_option(CLI::App& app, std::uint32_t& threads) {
-    add_text(app, "--threads", "of a network; the same result for any number",
+    add_text(app, "--threads", "that share each step; the same result for any number",
              [&](const std::string& given) {
                  threads = static_cast<std::uint32_t>(parse_count("--threads", given, 1, max_threads));
              })
