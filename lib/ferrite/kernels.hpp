@@ -122,8 +122,8 @@ inline constexpr std::size_t gemm_scratch_floats = gemm_block_rows * (gemm_block
 ///   dx may be x or aux: each block of columns of x is read before the same columns of dx are written.
 /// - weight gradient, if `dw` or `update` is given: g(i, o) = chain over r ascending, from 0, of fma(x(r, i), dy(r, o));
 ///   bias gradient (b not null): chain of additions over r ascending, from 0, of dy(r, o).
-///   With `update` each tile goes from registers into the optimizer, which changes w, b and their states in place;
-///   otherwise it is stored in dw (I, O) and db (O).
+///   With `update` the optimizer takes it while it is in the nearest cache, some rows of W at a time (at batch 1 it multiplies
+///   x and dy itself, Map::factor), and changes w, b and their states in place; otherwise it is stored in dw (I, O), db (O).
 /// `scratch`: dense_scratch_floats(O, B) floats, needed for dx; B is the largest batch that comes.
 struct DenseBackward {
     const float* x;
@@ -146,9 +146,9 @@ struct DenseBackward {
 };
 /// Rows of W that are transposed at a time. A large batch uses a block longer and pays for a larger one.
 [[nodiscard]] constexpr std::size_t dense_block(std::size_t batch) noexcept { return batch >= 16 ? 48 : 16; }
-/// A block of W, transposed: (O, dense_block(B)).
+/// A block of W, transposed: (O, dense_block(B)). A batch of one turns W in registers.
 [[nodiscard]] constexpr std::size_t dense_scratch_floats(std::size_t outputs, std::size_t batch) noexcept {
-    return dense_block(batch) * outputs;
+    return batch == 1 ? 0 : dense_block(batch) * outputs;
 }
 
 /// Softmax along the rows of a (rows, columns) matrix. Forward: y = exp(x - max x) / sum exp(x - max x), y may be x.

@@ -121,7 +121,7 @@ struct Dense {
         BufferId scratch = no_buffer;
         if (n.wants_dx) {
             n.dx = e.activation("dense gradient", n.layer, inputs, n.x);
-            scratch = e.scratch("transposed W", n.layer, workers * own);
+            if (own != 0) scratch = e.scratch("transposed W", n.layer, workers * own);
         }
         Step s{.name = "dense backward",
                .run = &dense_detail::backward,
