@@ -1001,10 +1001,10 @@ TEST_CASE("frozen layers shrink the plan") {
     CHECK(top.totals.region_bytes[1] == 2 * (w1 + b12 + w2 + b12));
     CHECK(middle.totals.region_bytes[1] == 2 * (w1 + b12 + w3) + b3);
     // Planned: a hidden activation is 25,600 bytes, the outputs 4,000 (to 4,032), the loss 4. The last
-    // backward step with a dx has 16 * 10 floats of scratch and puts dx over x. Below what learns, an
+    // backward step with a dx has 48 * 10 floats of scratch and puts dx over x. Below what learns, an
     // activation lives for one step.
-    CHECK(all.totals.region_bytes[3] == 2 * 25'600 + 4'032 + 640 + 4);
-    CHECK(bottom.totals.region_bytes[3] == 2 * 25'600 + 4'032 + 640 + 4);
+    CHECK(all.totals.region_bytes[3] == 2 * 25'600 + 4'032 + 1'920 + 4);
+    CHECK(bottom.totals.region_bytes[3] == 2 * 25'600 + 4'032 + 1'920 + 4);
     CHECK(two.totals.region_bytes[3] == 2 * 25'600);
     CHECK(all.backward == 3);
     CHECK(bottom.backward == 2);
