@@ -732,10 +732,10 @@ TEST_CASE("sum_of_squares") {
 
 TEST_CASE("pixels: every size, every byte, at every address") {
     Source source(15);
-    std::vector<std::size_t> sizes(68);
-    for (std::size_t n = 0; n < sizes.size(); ++n) sizes[n] = n;
-    sizes.insert(sizes.end(), {256, 784, 1000});
-    for (const std::size_t n : sizes)
+    std::vector<std::size_t> lengths(68);
+    for (std::size_t n = 0; n < lengths.size(); ++n) lengths[n] = n;
+    lengths.insert(lengths.end(), {256, 784, 1000});
+    for (const std::size_t n : lengths)
         for (std::size_t shift = 0; shift < 4; ++shift) {
             INFO("size ", n, ", from byte ", shift);
             std::vector<Array> arrays(2);

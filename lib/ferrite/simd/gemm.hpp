@@ -84,7 +84,6 @@ void tiles(const Tile& t, std::size_t count) {
     const std::size_t whole_k = t.k, edge_k = t.edge_k, last = t.last;
     const float *first = t.a, *start = t.start, *gate = t.gate;
     float *out = t.out, *panel = t.panel;
-    float end[rows * width];  // the last vectors, where they are stored in part: a short loop is half the code
     for (; count != 0; --count) {
         V sum[rows * vectors];
         constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
@@ -147,17 +146,19 @@ void tiles(const Tile& t, std::size_t count) {
             });
             gate = behind(gate, signed_rows * t.gate_row);
         }
-        constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
-            constexpr std::size_t r = i / vectors, v = i % vectors;
-            if (v + 1 < vectors || last == width)
-                sum[i].store(behind(out, static_cast<std::ptrdiff_t>(r) * t.out_row) + v * width);
-            else
-                sum[i].store(end + r * width);
-        });
-        if (last != width)
-            for (std::size_t r = 0; r < rows; ++r)
-                V::load(end + r * width)
-                    .store_partial(behind(out, static_cast<std::ptrdiff_t>(r) * t.out_row) + (vectors - 1) * width, last);
+        const auto to = [&](std::size_t r, std::size_t v) FERRITE_INLINE_LAMBDA {
+            return behind(out, static_cast<std::ptrdiff_t>(r) * t.out_row) + v * width;
+        };
+        if (last == width) {
+            constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA { sum[i].store(to(i / vectors, i % vectors)); });
+        } else {
+            float end[rows * width];  // a short loop over the last vectors is half the code
+            constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
+                constexpr std::size_t r = i / vectors, v = i % vectors;
+                sum[i].store(v + 1 < vectors ? to(r, v) : end + r * width);
+            });
+            for (std::size_t r = 0; r < rows; ++r) V::load(end + r * width).store_partial(to(r, vectors - 1), last);
+        }
         out = behind(out, signed_rows * t.out_row);
         first = behind(first, signed_rows * a_row);
         start = behind(start, signed_rows * t.start_row);
