@@ -146,7 +146,7 @@ inline std::vector<OptimizerCase> optimizer_cases() {
     return cases;
 }
 
-/// The weight gradient of one Dense from registers into its optimizer.
+/// The weight gradient of one Dense, through the nearest cache, into its optimizer.
 struct UpdateCase {
     Optimizer optimizer;
     std::uint32_t batch, inputs, outputs;

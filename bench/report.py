@@ -48,7 +48,7 @@ GROUPS = (
     (
         "dense_update",
         "Weight gradient and update in one",
-        "The gradient goes from registers into the optimizer. Batch 1: the limit "
+        "The optimizer takes the gradient while it is in the nearest cache. Batch 1: the limit "
         "is reading and writing W and its states; larger batches: the FMA peak.",
     ),
     (
@@ -69,6 +69,7 @@ GROUPS = (
         "Elementary functions",
         "1024 elements in the nearest cache, against a loop over the C library's function.",
     ),
+    ("threads", "Threads", "Two threads against one, with the same bits."),
     ("session", "Making a session", "A model that arrives at run time: compile() and bind(), Adam, batch 100."),
 )
 

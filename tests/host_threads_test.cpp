@@ -40,7 +40,7 @@ const std::vector<fe::AnyLayer> with_everything{fe::Dense{.units = 301, .bias = 
                                                 fe::Relu{},
                                                 fe::Dense{.units = 7},
                                                 fe::BatchNorm{}};
-/// Where gradients go from register to parameter and dx lies over x.
+/// Where gradients go to the optimizer at once and dx lies over x.
 const std::vector<fe::AnyLayer> plain{fe::Dense{.units = 111}, fe::Relu{},    fe::Dense{.units = 258},
                                       fe::LeakyRelu{},         fe::Dense{.units = 99}, fe::Sigmoid{},
                                       fe::Dense{.units = 7}};

@@ -8,12 +8,12 @@
 // - everything else is element by element, in the order of operations that its formula states, nothing contracted.
 // NaN payloads are not part of the promise: which NaN comes out of two depends on the instruction.
 // Pointers need the alignment of float only. Matrices are row-major; a stride is the distance of two rows in floats.
+// Stack: a matrix product takes at most 85 KiB with AVX-512, 75 KiB with AVX2, 5 KiB without vectors; the others below 4 KiB.
 #pragma once
 
 #include <ferrite/random.hpp>
 #include <ferrite/status.hpp>
 #include <ferrite/tensor.hpp>
-
 
 namespace ferrite {
 
@@ -114,7 +114,8 @@ struct Gemm {
 inline constexpr std::size_t gemm_block_rows = 256, gemm_block_depth = 256;
 inline constexpr std::size_t gemm_scratch_floats = gemm_block_rows * (gemm_block_depth + 32);
 
-/// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O). `row` is the
+/// Backward pass of y = x W + b over a batch, each part optional. x: (B, I), dy: (B, O), W: (I, O), b: (O); nothing happens if
+/// one of B, I, O is 0. `row` is the
 /// row distance of x, dx and aux: a part of the inputs, with its columns of these and its rows of W, is a call of its own,
 /// which may run beside the calls of other parts, each with its own `scratch`: of x and aux it reads its own columns alone.
 /// - dx (B, I), if not null: dx(r, i) = chain over o ascending, from 0, of fma(dy(r, o), W(i, o)), with W as it was

@@ -36,8 +36,8 @@ float* address(const ProgramView& program, const Memory& memory, BufferId id) no
 void run(Call& call) noexcept {
     const Workers* const workers = call.pass->workers;
     const std::size_t most = call.step->workers;
-    call.workers = workers == nullptr ? 1 : workers->count < most ? workers->count : most;
-    if (call.workers <= 1) return call.step->run(call);
+    call.workers = workers == nullptr || workers->count == 0 ? 1 : workers->count < most ? workers->count : most;
+    if (call.workers == 1) return call.step->run(call);
     workers->run(
         workers->context, call.workers,
         [](void* argument, std::size_t worker) {

@@ -534,7 +534,8 @@ void profile_command(const ProfileOptions& options) {
                  fixed("%.1f", profile.limits.at("fma_gflops").get<double>()) + " GFLOP/s; read " +
                  rates("read_gbytes_per_second") + " GB/s; write " + rates("write_gbytes_per_second") +
                  " GB/s. A step cannot be faster than its limit, with each operand in the nearest cache that can "
-                 "still hold it.");
+                 "still hold it." +
+                 (options.model.threads > 1 ? " The limits are those of one thread." : ""));
     console.line("Watching costs " + fixed("%.3f", profile.overhead.whole) + " us a step; the " +
                  fixed("%.3f", profile.overhead.inside) + " us of it within the step are taken off its time.");
 }

@@ -277,7 +277,7 @@ template <class Isa>
 constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
-constexpr std::size_t gradient_floats = 512 * Vector<Isa>::width;
+constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vectors<Isa> ? 1024 : 128;
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;
@@ -391,7 +391,7 @@ struct WeightGradient {
           turned(d.batch > 1 && narrow<Isa>(rows, d.outputs)),
           whole(d.outputs <= 16 * width && d.outputs * 16 <= room &&
                 (near || d.batch * divide_up(d.outputs, width) * width <= panel_floats<Isa>)),
-          all(d, 0, (whole || turned) && d.batch > 1 ? d.outputs : 0, rows, near || turned || rows < 24 ? nullptr : panel) {}
+          all(d, 0, rows > 0 && (whole || turned) && d.batch > 1 ? d.outputs : 0, rows, near || turned || rows < 24 ? nullptr : panel) {}
 
     FERRITE_INLINE void product(Gradient<Isa>& strips_of_dy, std::size_t i, std::size_t rows, std::size_t j0,
                                 std::size_t columns, float* to, std::size_t to_row) {
@@ -597,10 +597,11 @@ template <class Isa>
 void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     using namespace simd;
     constexpr std::size_t width = Vector<Isa>::width;
+    if (d.batch == 0 || d.inputs == 0 || d.outputs == 0) return;
     const bool weights = d.dw != nullptr || d.update != nullptr;
     alignas(64) float panel[panel_floats<Isa>];
     const std::size_t block = d.dx == nullptr ? d.inputs : d.batch == 1 ? one_block<Isa> : dense_block(d.batch);
-    WeightGradient<Isa> weight_rows(d, smaller(block, d.inputs), panel);
+    WeightGradient<Isa> weight_rows(d, weights ? smaller(block, d.inputs) : 0, panel);
     if (d.dx == nullptr) {
         if (weights) weight_rows(0, d.inputs);
     } else if (d.batch == 1) {
@@ -619,7 +620,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         const bool gates = d.derivative != nullptr && d.derivative->rectifies;
         // A strip of rows on the way to the derivative.
         constexpr std::size_t most_between = 16;
-        float between[most_between * most_vectors<Isa> * width];
+        float between[most_between * strip_vectors<Isa>(2) * width];
         Tile t{};
         t.a_row = bytes(d.outputs);
         t.a_step = bytes(1);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the optimizers do to one vector of parameters, for their maps (elementwise.hpp) and for the tiles of a matrix
-// product (gemm.hpp). Formulas: optimizer.hpp.
+// What the optimizers do to one vector of parameters; elementwise.hpp makes maps of it. Formulas: optimizer.hpp.
 #pragma once
 
 #include <ferrite/simd/vector.hpp>
