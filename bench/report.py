@@ -498,6 +498,9 @@ def page(results, out):
             body += (
                 '<p class="soft">The scalar kernels are the reference of the others; no target is set for them.</p>\n'
             )
+        lost = [c.name for c in cases if not any(of_group(c.name, prefix) for prefix, _, _ in GROUPS)]
+        if lost:
+            sys.exit(f"report: {lost[0]}: no group of report.py takes cases of this name")
         for prefix, title, explanation in GROUPS:
             members = [c for c in cases if of_group(c.name, prefix)]
             if not members:

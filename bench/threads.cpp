@@ -121,7 +121,7 @@ void add_threads() {
     const std::vector<Case> cases{{"784-512-512-10", {784, 512, 512, 10}, 256},
                                   {"784-100x4-10", {784, 100, 100, 100, 100, 10}, 100}};
     for (const Case& c : cases)
-        add(text("threads:2/", c.name, "/batch:", c.batch), [c](benchmark::State& state) { threads(state, c); });
+        add(text("threads/", c.name, "/batch:", c.batch, "/threads:2"), [c](benchmark::State& state) { threads(state, c); });
 }
 
 }  // namespace ferrite::bench
