@@ -1003,7 +1003,7 @@ TEST_CASE("frozen layers shrink the plan") {
     // Planned: a hidden activation is 25,600 bytes, the outputs 4,000 (to 4,032), the loss 4. The last
     // backward step with a dx has 48 * 10 floats of scratch and puts dx over x. Below what learns, an
     // activation lives for one step.
-    CHECK(all.totals.region_bytes[3] == 2 * 25'600 + 4'032 + 1'920 + 4);
+    CHECK(all.totals.region_bytes[3] == 2 * 25'600 + 12'288 + 4);  // that of the layer in the middle: 48 * 64 floats
     CHECK(bottom.totals.region_bytes[3] == 2 * 25'600 + 4'032 + 1'920 + 4);
     CHECK(two.totals.region_bytes[3] == 2 * 25'600);
     CHECK(all.backward == 3);

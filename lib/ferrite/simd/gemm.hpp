@@ -204,16 +204,17 @@ FERRITE_INLINE void balanced(std::size_t count, std::size_t most, Body body) {
 /// body(first, vectors) for the strips of `count` vectors over m rows.
 template <class Isa, class Body>
 FERRITE_INLINE void strips(std::size_t count, std::size_t m, Body body) {
-    const std::size_t most = strip_vectors<Isa>(m);
-    std::size_t first = 0;
-    if (most == 2 && count % 2 == 1 && count > 1) {
-        // One vector alone would keep too few sums in flight.
-        body(std::size_t{0}, std::size_t{3});
-        first = 3;
+    const std::size_t most = strip_vectors<Isa>(m), wide = has_vectors<Isa> && most == most_vectors<Isa> ? most : count + 1;
+    for (std::size_t first = 0, n = 0; first < count; first += n) {
+        const std::size_t left = count - first;
+        if (left >= wide)
+            n = wide;
+        else if (most == 2 && left % 2 == 1 && left > 1)
+            n = 3;  // one vector alone would keep too few sums in flight
+        else
+            n = divide_up(left, divide_up(left, smaller(most, 7)));
+        body(first, n);
     }
-    if (has_vectors<Isa> && most == most_vectors<Isa>)
-        for (; first + most <= count; first += most) body(first, most);
-    balanced(count - first, smaller(most, 7), [&](std::size_t at, std::size_t vectors) FERRITE_INLINE_LAMBDA { body(first + at, vectors); });
 }
 
 /// Columns of B (k x columns) from `b` on for a tile in whole vectors: what lies behind the columns but before the end of B
@@ -589,8 +590,12 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             });
         }
     };
-    if (g.k == 0) return product(0, 0);
-    balanced(g.k, depth, product);
+    std::size_t p0 = 0;
+    do {
+        const std::size_t left = g.k - p0, n = left == 0 ? 0 : divide_up(left, divide_up(left, depth));
+        product(p0, n);
+        p0 += n;
+    } while (p0 < g.k);
 }
 
 template <class Isa>
