@@ -9,6 +9,13 @@
 #include <type_traits>
 #include <utility>
 
+// Before a loop that is not worth unrolling.
+#if defined(__clang__)
+#define FERRITE_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define FERRITE_ROLLED _Pragma("GCC unroll 1")
+#endif
+
 namespace ferrite::simd {
 
 FERRITE_INLINE std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
@@ -41,13 +48,13 @@ constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
-    constexpr std::size_t rows[] = {6, 6, 4, 3, 2, 2, 1, 0, 0, 0, 0, 0, 1};
+    constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
-    constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 4, 3, 2, 2, 3, 3, 2, 2, 2, 2};
+    constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
 }
@@ -157,6 +164,7 @@ void tiles(const Tile& t, std::size_t count) {
                 constexpr std::size_t r = i / vectors, v = i % vectors;
                 sum[i].store(v + 1 < vectors ? to(r, v) : end + r * width);
             });
+            FERRITE_ROLLED
             for (std::size_t r = 0; r < rows; ++r) V::load(end + r * width).store_partial(to(r, vectors - 1), last);
         }
         out = behind(out, signed_rows * t.out_row);
@@ -170,7 +178,7 @@ template <class Isa>
 struct Tiles {
     using Function = void(const Tile&, std::size_t count);
     struct Table {
-        Function* of[most_vectors<Isa>][most_rows<Isa>(1)];
+        Function* of[most_vectors<Isa>][6];
     };
     template <std::size_t vectors, std::size_t rows>
     static constexpr void enter(Table& entries) {
