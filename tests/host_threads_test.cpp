@@ -132,7 +132,7 @@ struct Inspector {
             scratch = {self.arena + self.program.offset(buffer), buffer.bytes};
         }
         for (std::size_t w = count; w-- > 0;) {
-            std::memset(scratch.data(), 0xA5, scratch.size());
+            std::fill(scratch.begin(), scratch.end(), std::byte{0xA5});
             task(argument, w);
             for (std::size_t i = 0; i < scratch.size(); ++i) {
                 if (scratch[i] == std::byte{0xA5}) continue;
