@@ -285,13 +285,19 @@ TEST_CASE("search command: trials that diverge are failures, and a search of not
     check_heap(events.back());
 }
 
+/// Of the last line of progress.
+static long trials_done(const std::string& output) {
+    const std::size_t end = output.rfind(" trials done"), begin = output.rfind(' ', end - 1);
+    return end == std::string::npos ? 0 : std::stol(output.substr(begin, end - begin));
+}
+
 TEST_CASE("search command: Ctrl-C ends the search with all that it has") {
     const Workplace place;
     for (const std::string jobs : {"1", "3"}) {
         const pid_t child =
             place.start(searching({"--trials", "1000000", "--jobs", jobs, "--keep", "3", "--json", "O/run.json"}));
         const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-        while (place.output_so_far().find("trials done") == std::string::npos &&
+        while (trials_done(place.output_so_far()) < 3 &&
                std::chrono::steady_clock::now() < deadline)
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         kill(child, SIGINT);

@@ -376,6 +376,8 @@ TEST_CASE("gemm: depths on both sides of a panel and of two") {
     Source source(seed);
     // So large that rows of A are packed, in blocks of which the last is smaller.
     compare_gemm(source, {.m = 300, .n = 130, .k = 1000, .a_step = 1, .guard = 1, .bias = true, .scratch = true});
+    compare_gemm(source, {.m = 10, .n = 100, .k = 1100, .a_step = 1, .guard = 1, .bias = true, .scratch = false});
+    compare_gemm(source, {.m = 29, .n = 100, .k = 130, .a_step = 1, .guard = 1, .bias = true, .scratch = false});
     for (const std::size_t k : {127u, 128u, 129u, 256u, 257u, 511u, 513u})
         for (const std::size_t m : {1u, 7u, 24u, 33u, 67u})
             for (const std::size_t n : {1u, 10u, 33u}) {

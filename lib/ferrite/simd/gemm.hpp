@@ -80,7 +80,13 @@ struct Tile {
     std::size_t last;
     float floor;
     float* panel;  ///< of a copying tile: gets the rows of B
+    bool far;      ///< whether B is not in the first-level cache
 };
+
+/// Tiles with a loop that fetches B ahead: rows that are far apart are not foreseen by the processor. Six rows are some 36
+/// cycles, and more would not survive in the few sets of the cache where rows at a distance of 2 KiB meet.
+template <class Isa, std::size_t rows, std::size_t vectors>
+constexpr bool can_foresee = has_vectors<Isa> && rows >= 4 && (vectors == 2 || vectors == 3);
 
 template <class Isa, std::size_t rows, std::size_t vectors, bool copies>
 void tiles(const Tile& t, std::size_t count) {
@@ -99,7 +105,7 @@ void tiles(const Tile& t, std::size_t count) {
                                      v + 1 == vectors ? last : width);
         });
         const float *a = first, *b = t.b;
-        const auto step = [&]() FERRITE_INLINE_LAMBDA {
+        const auto step = [&](auto foresees) FERRITE_INLINE_LAMBDA {
             const auto factor = [&](std::size_t r) FERRITE_INLINE_LAMBDA {
                 return V::broadcast(*behind(a, static_cast<std::ptrdiff_t>(r) * a_row));
             };
@@ -109,11 +115,11 @@ void tiles(const Tile& t, std::size_t count) {
                     columns[v] = V::load(b + v * width);
                     if constexpr (copies) columns[v].store(panel + v * width);
                 });
-                if constexpr (copies) {
-                    panel += vectors * width;
-                    // Rows that are far apart are not foreseen by the processor: some 100 cycles ahead.
-                    __builtin_prefetch(behind(b, 16 * b_row));
-                    __builtin_prefetch(behind(b, 16 * b_row) + vectors * width - 1);
+                if constexpr (copies) panel += vectors * width;
+                if constexpr (foresees) {
+                    const float* const next = behind(b, 6 * b_row);
+                    __builtin_prefetch(next);
+                    __builtin_prefetch(next + vectors * width - 1);
                 }
                 constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
                     const V f = factor(r);
@@ -135,7 +141,10 @@ void tiles(const Tile& t, std::size_t count) {
         };
         std::ptrdiff_t row = b_row;
         for (std::size_t k = whole_k, rest = edge_k;;) {
-            for (; k != 0; --k) step(), b = behind(b, row);
+            if constexpr (copies || can_foresee<Isa, rows, vectors>)
+                if (copies || t.far)
+                    for (; k != 0; --k) step(std::true_type{}), b = behind(b, row);
+            for (; k != 0; --k) step(std::false_type{}), b = behind(b, row);
             if (rest == 0) break;
             b = t.edge;
             row = bytes(vectors * width);
@@ -554,12 +563,14 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     if (g.m == 0 || g.n == 0) return;
     const std::size_t most = strip_vectors<Isa>(g.m);
     const bool again = g.m > most_rows<Isa>(most);  // the strip of B is read more than once
-    const bool copies = again && panel_floats<Isa> > 1 && (g.m >= 24 || g.b_row >= 256);
+    // Few rows do not pay for a copy, nor does a B that the first-level cache holds most of.
+    const bool copies = again && panel_floats<Isa> > 1 && g.m >= 24 && g.k * g.b_row > 12288;
     // Rows of A that are far apart meet in few sets of a cache, and more of them than the second level holds come from far for
     // every strip of B.
     const bool packs = copies && g.scratch != nullptr && g.a_step == 1 && g.m * g.k >= 4 * gemm_scratch_floats && g.n >= 128;
-    // Rows of B: as many as fit the panel, or half a first-level cache of 32 KiB with the lines that strided rows touch.
-    const std::size_t depth = !again ? g.k : packs ? gemm_block_depth : copies ? panel_floats<Isa> / (3 * width) : 128;
+    // Rows of B: as many as fit the panel; of what few rows of A fetch again as many as fit a second-level cache, of others half
+    // a first-level cache of 32 KiB, with the lines that strided rows touch.
+    const std::size_t depth = !again ? g.k : packs ? gemm_block_depth : copies ? panel_floats<Isa> / (3 * width) : has_vectors<Isa> && g.m < 24 ? 1024 : 128;
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
@@ -589,6 +600,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
                 t.out = g.c + i0 * g.c_row + j0;
                 edges(t, g.b + p0 * g.b_row + j0, g.b_row, k, g.k - p0 - k, columns, vectors);
                 t.panel = copies ? panel : nullptr;
+                t.far = !copies;
                 t.start = p0 != 0 ? t.out : g.bias != nullptr ? g.bias + j0 : zeros<Isa>;
                 t.start_row = p0 != 0 ? t.out_row : 0;
                 run<Isa>(t, m, vectors);
