@@ -126,6 +126,11 @@ int main(int argc, char** argv) {
     }
     std::vector<char*> arguments;
     for (int i = 0; i < argc; ++i) {
+        if (std::string_view(argv[i]).starts_with("--benchmark_repetitions=")) {
+            std::fprintf(stderr, "ferrite_bench: %s: a case takes its many blocks in turn with the limit; to repeat it, run the program again "
+                                 "(bench/report does, three times)\n", argv[i]);
+            return 2;
+        }
         constexpr std::string_view option = "--case_time=";
         const std::string_view argument = argv[i];
         if (!argument.starts_with(option)) {

@@ -189,7 +189,8 @@ def progress(isa, done, total, name, started):
 
 
 def run(program, isa, out, quick):
-    """Whether this machine has the instruction set. Leaves out/isa.json."""
+    """Whether this machine has the instruction set. Leaves out/isa.json: three runs of the program, one after the other,
+    because repetitions within a run want the same number of iterations each time and a case takes what its time allows."""
     environment = {**os.environ, "FERRITE_ISA": isa}
     listed = subprocess.run(
         [program, "--benchmark_list_tests"], env=environment, capture_output=True, text=True, check=False
@@ -200,23 +201,31 @@ def run(program, isa, out, quick):
             raise Problem(f"{program} --benchmark_list_tests: exit code {listed.returncode}")
         return False
     names = set(listed.stdout.split())
-    file = out / f"{isa}.json"
-    words = [program, f"--benchmark_out={file}", "--benchmark_out_format=json", "--benchmark_counters_tabular=false"]
-    words += ["--case_time=0.02"] if quick else ["--benchmark_repetitions=3"]
-    started, seen = time.monotonic(), set()
-    with open(out / f"{isa}.log", "w", encoding="utf-8") as log, subprocess.Popen(
-        words, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
-    ) as child:
-        for line in child.stdout:
-            log.write(line)
-            name = line.split(" ", 1)[0].strip()
-            if name in names and name not in seen:
-                seen.add(name)
-                progress(isa, len(seen), len(names), name, started)
-                if " ERROR OCCURRED" in line:
-                    print(f"\n{line.strip()}", file=sys.stderr)
-    if child.returncode not in (0, 1):
-        raise Problem(f"{program} ended with {child.returncode}; see {out / (isa + '.log')}")
+    file, part, log_file = out / f"{isa}.json", out / f"{isa}.part", out / f"{isa}.log"
+    words = [program, f"--benchmark_out={part}", "--benchmark_out_format=json", "--benchmark_counters_tabular=false"]
+    words += ["--case_time=0.02"] if quick else []
+    repetitions = 1 if quick else 3
+    started, done, content = time.monotonic(), 0, None
+    with open(log_file, "w", encoding="utf-8") as log:
+        for _ in range(repetitions):
+            with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as child:
+                for line in child.stdout:
+                    log.write(line)
+                    name = line.split(" ", 1)[0].strip()
+                    if name in names:
+                        done += 1
+                        progress(isa, done, repetitions * len(names), name, started)
+                        if " ERROR OCCURRED" in line:
+                            print(f"\n{line.strip()}", file=sys.stderr)
+            if child.returncode not in (0, 1):
+                raise Problem(f"{program} ended with {child.returncode}; see {log_file}")
+            found = json.loads(part.read_text(encoding="utf-8"))
+            if content is None:
+                content = found
+            else:
+                content["benchmarks"] += found["benchmarks"]
+    part.unlink()
+    file.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return True
 
 

@@ -59,10 +59,10 @@ constexpr std::size_t strip_vectors(std::size_t m) {
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
 }
 
-/// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c); then the larger of
-/// that and `floor`; then, with a gate, 0 where gate(r, c) <= 0. Of the last vector of a row `last` elements of start and
-/// gate are read and of out written, but whole vectors of B are read. B has k rows at `b` and then `edge_k` rows at `edge`,
-/// whose row distance is the width of the tile. Distances are in bytes.
+/// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c), or from 0 without
+/// one; then, if the tile rectifies, the larger of that and 0; then, with a gate, 0 where gate(r, c) <= 0. Of the last vector
+/// of a row `last` elements of start and gate are read and of out written, but whole vectors of B are read. B has k rows at
+/// `b` and then `edge_k` rows at `edge`, whose row distance is the width of the tile. Distances are in bytes.
 struct Tile {
     const float* a;
     std::ptrdiff_t a_row, a_step;
@@ -78,7 +78,7 @@ struct Tile {
     float* out;
     std::ptrdiff_t out_row;
     std::size_t last;
-    float floor;
+    bool rectifies;
     float* panel;  ///< of a copying tile: gets the rows of B
     bool far;      ///< whether B is not in the first-level cache
 };
@@ -101,8 +101,10 @@ void tiles(const Tile& t, std::size_t count) {
         V sum[rows * vectors];
         constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
             constexpr std::size_t v = i % vectors;
-            sum[i] = V::load_partial(behind(start, static_cast<std::ptrdiff_t>(i / vectors) * t.start_row) + v * width,
-                                     v + 1 == vectors ? last : width);
+            sum[i] = start == nullptr ? V::zero()
+                                      : V::load_partial(behind(start, static_cast<std::ptrdiff_t>(i / vectors) * t.start_row) +
+                                                            v * width,
+                                                        v + 1 == vectors ? last : width);
         });
         const float *a = first, *b = t.b;
         const auto step = [&](auto foresees) FERRITE_INLINE_LAMBDA {
@@ -151,8 +153,8 @@ void tiles(const Tile& t, std::size_t count) {
             k = rest;
             rest = 0;
         }
-        const V floor = V::broadcast(t.floor);
-        constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA { sum[i] = max(floor, sum[i]); });
+        if (t.rectifies)
+            constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA { sum[i] = max(V::zero(), sum[i]); });
         if (gate != nullptr) {
             constants<rows * vectors>([&](auto i) FERRITE_INLINE_LAMBDA {
                 constexpr std::size_t v = i % vectors;
@@ -178,7 +180,7 @@ void tiles(const Tile& t, std::size_t count) {
         }
         out = behind(out, signed_rows * t.out_row);
         first = behind(first, signed_rows * a_row);
-        start = behind(start, signed_rows * t.start_row);
+        if (start != nullptr) start = behind(start, signed_rows * t.start_row);
     }
 }
 
@@ -270,7 +272,7 @@ template <class Isa>
         function(t, count);
         const auto done = static_cast<std::ptrdiff_t>(rows * count);
         t.a = behind(t.a, done * t.a_row);
-        t.start = behind(t.start, done * t.start_row);
+        if (t.start != nullptr) t.start = behind(t.start, done * t.start_row);
         if (t.gate != nullptr) t.gate = behind(t.gate, done * t.gate_row);
         t.out = behind(t.out, done * t.out_row);
     };
@@ -299,11 +301,6 @@ constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vec
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;
-constexpr float lowest = -__builtin_inff();
-/// The start of chains that start from 0.
-template <class Isa>
-alignas(64) constexpr float zeros[most_vectors<Isa> * Vector<Isa>::width]{};
-
 /// to(j, i) = from(i, j) for i < rows <= width, j < columns. Row distances in floats.
 template <class Isa>
 FERRITE_INLINE void transpose(float* to, std::size_t to_row, const float* from, std::size_t from_row, std::size_t rows,
@@ -360,8 +357,6 @@ struct Gradient {
             t = Tile{};
             t.a_row = bytes(1);
             t.a_step = bytes(d.row);
-            t.start = zeros<Isa>;
-            t.floor = lowest;
             const std::size_t j = first * width;
             edges(t, d.dy + j0 + j, d.outputs, d.batch, 0, smaller(n * width, columns - j), n);
             t.panel = panel;
@@ -420,8 +415,6 @@ struct WeightGradient {
         t.a = d.dy;
         t.a_row = bytes(1);
         t.a_step = bytes(d.outputs);
-        t.start = zeros<Isa>;
-        t.floor = lowest;
         t.out = strip;
         t.out_row = bytes(narrow_row<Isa>);
         t.b_row = bytes(d.row);
@@ -579,7 +572,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     t.out_row = bytes(g.c_row);
     const auto product = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
         const bool ends = p0 + k == g.k;
-        t.floor = ends && rectify ? 0.0f : lowest;
+        t.rectifies = ends && rectify;
         for (std::size_t i0 = 0, m = 0; i0 < g.m; i0 += m) {
             m = packs ? smaller(gemm_block_rows, g.m - i0) : g.m;
             const float* a = g.a + i0 * g.a_row + p0 * g.a_step;
@@ -601,7 +594,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
                 edges(t, g.b + p0 * g.b_row + j0, g.b_row, k, g.k - p0 - k, columns, vectors);
                 t.panel = copies ? panel : nullptr;
                 t.far = !copies;
-                t.start = p0 != 0 ? t.out : g.bias != nullptr ? g.bias + j0 : zeros<Isa>;
+                t.start = p0 != 0 ? t.out : g.bias != nullptr ? g.bias + j0 : nullptr;
                 t.start_row = p0 != 0 ? t.out_row : 0;
                 run<Isa>(t, m, vectors);
                 if (ends && g.epilogue != nullptr && !rectify)
@@ -649,8 +642,6 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         Tile t{};
         t.a_row = bytes(d.outputs);
         t.a_step = bytes(1);
-        t.start = zeros<Isa>;
-        t.floor = lowest;
         t.k = d.outputs;
         balanced(divide_up(d.inputs, width), block / width, [&](std::size_t first_vector, std::size_t block_vectors)
                                                                FERRITE_INLINE_LAMBDA {
