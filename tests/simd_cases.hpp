@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every operation of the vector vocabulary and every elementary function, run over plain arrays. A template
-// on the vector type, so that simd_avx2.cpp and simd_avx512.cpp build it with their flags and simd_test.cpp
+// on the vector type, so that the files simd_<isa>.cpp build it with their flags and simd_test.cpp
 // compares.
 #pragma once
 
@@ -73,6 +73,8 @@ struct SimdCases {
 
 SimdCases simd_cases_avx2();
 SimdCases simd_cases_avx512();
+SimdCases simd_cases_neon();
+SimdCases simd_cases_neon64();
 
 template <class V>
 struct SimdCasesOf {

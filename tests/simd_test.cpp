@@ -48,6 +48,12 @@ std::vector<SimdCases> built_and_supported() {
         MESSAGE("this CPU has no AVX-512: not compared");
     }
 #endif
+#if defined(FERRITE_ISA_NEON)
+    result.push_back(simd_cases_neon());
+#endif
+#if defined(FERRITE_ISA_NEON64)
+    result.push_back(simd_cases_neon64());
+#endif
     return result;
 }
 

@@ -21,6 +21,8 @@ namespace ferrite {
 struct Scalar {};
 struct Avx2 {};
 struct Avx512 {};
+struct Neon {};    ///< ARMv7 with NEON and fused multiply-add (VFPv4)
+struct Neon64 {};  ///< AArch64
 
 /// The instruction sets of this build, in ascending order of preference.
 enum class Isa : std::uint8_t {
@@ -39,7 +41,7 @@ enum class Isa : std::uint8_t {
 };
 inline constexpr std::size_t isa_count = static_cast<std::size_t>(Isa::count);
 
-/// "scalar", "avx2", "avx512".
+/// "scalar", "avx2", "avx512", "neon", "neon64".
 [[nodiscard]] const char* name(Isa isa) noexcept;
 /// Whether this processor (and its operating system) can run `isa`.
 [[nodiscard]] bool supported(Isa isa) noexcept;
@@ -274,6 +276,8 @@ struct Kernels {
 extern template struct Kernels<Scalar>;
 extern template struct Kernels<Avx2>;
 extern template struct Kernels<Avx512>;
+extern template struct Kernels<Neon>;
+extern template struct Kernels<Neon64>;
 
 #if defined(FERRITE_FIXED_ISA)
 #define FERRITE_ENTRIES(kernel) &Kernels<FERRITE_FIXED_ISA>::kernel

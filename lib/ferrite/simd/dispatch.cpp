@@ -25,7 +25,11 @@ constexpr const char* tag = FERRITE_TAG_NAME(FERRITE_FIXED_ISA);
 }  // namespace
 
 const char* name(Isa) noexcept {
-    return equal(tag, "Avx2") ? "avx2" : equal(tag, "Avx512") ? "avx512" : "scalar";
+    return equal(tag, "Avx2")     ? "avx2"
+           : equal(tag, "Avx512") ? "avx512"
+           : equal(tag, "Neon")   ? "neon"
+           : equal(tag, "Neon64") ? "neon64"
+                                  : "scalar";
 }
 bool supported(Isa) noexcept { return true; }
 Isa active_isa() noexcept { return Isa::fixed; }
