@@ -227,8 +227,9 @@ TEST_CASE("normalizations and dropout train with the same bits on every instruct
     const std::string before = fe::name(fe::active_isa());
     fe::Training recipe{.optimizer = fe::Adam{.learning_rate = 0.01f}, .batch = 16, .weight_decay = 1e-3f};
     std::vector<float> expected;
-    for (const char* isa : {"scalar", "avx2", "avx512"})
+    for (std::size_t i = 0; i < fe::isa_count; ++i)
         for (const fe::Update update : {fe::Update::immediate, fe::Update::stored}) {
+            const char* const isa = fe::name(static_cast<fe::Isa>(i));
             CAPTURE(std::string(isa));
             if (fe::select_isa(isa) != fe::Status::ok) continue;
             recipe.update = update;
