@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Builds the consumer project one WAY in the directory WORK, from nothing, and runs it.
+# Builds the consumer project one WAY in the directory WORK, from nothing, and runs it, for another processor with a TOOLCHAIN
+# and an EMULATOR.
 
 function(run)
     execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -16,6 +17,10 @@ string(REGEX MATCH "^[0-9]+\\.[0-9]+" minor_version ${VERSION})
 set(configure ${CMAKE_COMMAND} -G ${GENERATOR} -S ${CONSUMER} -B ${WORK} -D CMAKE_BUILD_TYPE=${CONFIG}
     -D wanted_version=${minor_version})
 set(same_compiler -D CMAKE_CXX_COMPILER=${COMPILER} -D "CMAKE_CXX_FLAGS=${FLAGS}")
+if(TOOLCHAIN)
+    set(same_compiler -D CMAKE_TOOLCHAIN_FILE=${TOOLCHAIN})
+endif()
+separate_arguments(EMULATOR UNIX_COMMAND "${EMULATOR}")
 set(from_source -D ferrite_source=${SOURCE} -D FERRITE_XSIMD_INCLUDE_DIR=${XSIMD})
 
 if(WAY STREQUAL "install")
@@ -57,7 +62,7 @@ elseif(WAY STREQUAL "pkg_config")
     separate_arguments(flags UNIX_COMMAND "${output}")
     separate_arguments(FLAGS UNIX_COMMAND "${FLAGS}")
     run(${COMPILER} ${FLAGS} -std=c++20 ${CONSUMER}/main.cpp -o ${WORK}/consumer ${flags})
-    run(${WORK}/consumer)
+    run(${EMULATOR} ${WORK}/consumer)
     message(STATUS "${output}")
     return()
 elseif(WAY STREQUAL "find_package")
@@ -79,5 +84,5 @@ if(WAY MATCHES "avx512" AND EXISTS /proc/cpuinfo)
     endif()
 endif()
 file(GLOB programs ${WORK}/consumer ${WORK}/*/consumer)
-run(${programs})
+run(${EMULATOR} ${programs})
 message(STATUS "${output}")
