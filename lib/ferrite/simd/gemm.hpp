@@ -40,14 +40,19 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; without vectors there is little to gain from many shapes.
+/// the code small; without vectors there is little to gain from many shapes, and built for size there are single rows only.
+#ifdef __OPTIMIZE_SIZE__
+inline constexpr std::size_t rows_without_vectors = 1;
+#else
+inline constexpr std::size_t rows_without_vectors = 4;
+#endif
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 template <class Isa>
 constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
-    if (!has_vectors<Isa>) return 4;
+    if (!has_vectors<Isa>) return rows_without_vectors;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
