@@ -41,18 +41,19 @@ FERRITE_INLINE void constants(Body body) {
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
 /// the code small; without vectors there is little to gain from many shapes, and built for size there are single rows only.
-#ifdef __OPTIMIZE_SIZE__
-inline constexpr std::size_t rows_without_vectors = 1;
-#else
-inline constexpr std::size_t rows_without_vectors = 4;
-#endif
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
+template <class Isa>
+#ifdef __OPTIMIZE_SIZE__
+constexpr bool small = !has_vectors<Isa>;
+#else
+constexpr bool small = false;
+#endif
 template <class Isa>
 constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
-    if (!has_vectors<Isa>) return rows_without_vectors;
+    if (!has_vectors<Isa>) return small<Isa> ? 1 : 4;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
@@ -99,7 +100,8 @@ void tiles(const Tile& t, std::size_t count) {
     constexpr std::size_t width = V::width;
     constexpr auto signed_rows = static_cast<std::ptrdiff_t>(rows);
     const std::ptrdiff_t a_row = t.a_row, a_step = t.a_step, b_row = t.b_row;
-    const std::size_t whole_k = t.k, edge_k = t.edge_k, last = t.last;
+    // A vector of one lane is never cut.
+    const std::size_t whole_k = t.k, edge_k = width == 1 ? 0 : t.edge_k, last = width == 1 ? 1 : t.last;
     const float *first = t.a, *start = t.start, *gate = t.gate;
     float *out = t.out, *panel = t.panel;
     for (; count != 0; --count) {
@@ -249,8 +251,11 @@ struct Columns {
     FERRITE_INLINE void operator()(Tile& t, const float* b, std::size_t b_row, std::size_t k, std::size_t rows_behind,
                                    std::size_t columns, std::size_t vectors) {
         using V = Vector<Isa>;
-        std::size_t copied = divide_up(vectors * width - columns, b_row);
-        copied = copied > rows_behind ? smaller(copied - rows_behind, k) : 0;
+        std::size_t copied = 0;
+        if constexpr (width > 1) {
+            copied = divide_up(vectors * width - columns, b_row);
+            copied = copied > rows_behind ? smaller(copied - rows_behind, k) : 0;
+        }
         t.b = b;
         t.b_row = bytes(b_row);
         t.k = k - copied;
@@ -615,6 +620,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             });
         }
     };
+    if constexpr (small<Isa>) return product(0, g.k);
     std::size_t p0 = 0;
     do {
         const std::size_t left = g.k - p0, n = left == 0 ? 0 : divide_up(left, divide_up(left, depth));
