@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+# Arm MPS2 with the FPGA image AN500, as QEMU has it.
+set(board_processor cortex-m7)
+set(board_flash 0x00000000 4M)
+set(board_ram 0x20000000 4M)
+set(board_arena 0x60000000 16M)
+set(board_counter 0x40028018)  # FPGAIO COUNTER
+set(board_counter_hz 25000000)
+set(board_qemu mps2-an500)

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: MIT
+# Raspberry Pi 3 with 64-bit Linux.
+set(board_processor aarch64)
+set(board_cpu cortex-a53)
+set(board_memory 1G)

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// What newlib and libstdc++ want of a test image that may use the heap, files and exceptions: its heap is the memory of
+// arenas, and the rest of it comes from newlib's semihosting library.
+#include <cerrno>
+#include <cstddef>
+
+extern "C" {
+extern char __heap_start[], __heap_end[];
+
+void* _sbrk(std::ptrdiff_t increment) {
+    static char* end = __heap_start;
+    if (increment > __heap_end - end) {
+        errno = ENOMEM;
+        return reinterpret_cast<void*>(-1);
+    }
+    char* const begin = end;
+    end += increment;
+    return begin;
+}
+void _init() {}
+void _fini() {}
+// Asked for by std::random_device, which no test uses.
+int getentropy(void*, std::size_t) { return -1; }
+}

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// Executes an instruction that is none.
+int main() { asm volatile("udf #0"); }
