@@ -364,8 +364,8 @@ TEST_CASE("loading: a wrong field under a right checksum is refused or harmless"
     int refused = 0;
     for (std::size_t at = 0; at < file.size() - floats; at += 4) {
         const std::uint32_t old = get(file, at);
-        for (const std::uint32_t value : {0u, 1u, 2u, 5u, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFFCu, 0xFFFFFFFFu,
-                                          old + 1, old - 1, old << 8, old ^ 0x20u}) {
+        for (const std::uint32_t value : std::initializer_list<std::uint32_t>{
+                 0, 1, 2, 5, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFC, 0xFFFFFFFF, old + 1, old - 1, old << 8, old ^ 0x20}) {
             if (value == old) continue;
             CAPTURE(at);
             CAPTURE(value);

@@ -303,7 +303,7 @@ TEST_CASE("gradients: every activation before every loss, against finite differe
 TEST_CASE("gradients: random networks with part of a batch, layers without bias and frozen layers") {
     const fe::test::PortableGenerator random{12};
     std::uint64_t at = 0;
-    const auto below = [&](std::uint64_t n) { return random.bits(at++) % n; };
+    const auto below = [&](std::uint64_t n) { return static_cast<std::size_t>(random.bits(at++) % n); };
     std::size_t compared = 0;
     for (int i = 0; i < 60; ++i) {
         CAPTURE(i);

@@ -2,8 +2,10 @@
 // What tests of numeric code share: floats of every kind, memory that ends at a fence, comparison bit by bit.
 #pragma once
 
+#if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include <bit>
 #include <cmath>
@@ -89,17 +91,13 @@ class Source {
 class Fenced {
   public:
     explicit Fenced(std::span<const float> values, std::size_t slack = 0) : size_(values.size()), slack_(slack) {
-        const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-        const std::size_t bytes = (front + size_ + slack_) * sizeof(float);
-        const std::size_t readable = (bytes + page - 1) / page * page;
-        mapped_ = readable + page;
-        void* memory = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED) throw std::bad_alloc();
-        start_ = static_cast<unsigned char*>(memory);
-        if (mprotect(start_ + readable, page, PROT_NONE) != 0) throw std::bad_alloc();
+        const std::size_t bytes = (front + size_ + slack_ + behind) * sizeof(float);
+        const std::size_t readable = (bytes + page() - 1) / page() * page();
+        mapped_ = readable + page();
+        start_ = map(readable);
         data_ = reinterpret_cast<float*>(start_ + (readable - bytes)) + front;
         for (std::size_t i = 0; i < front; ++i) *(data_ - front + i) = canary;
-        for (std::size_t i = 0; i < slack_; ++i) data_[size_ + i] = canary;
+        for (std::size_t i = 0; i < slack_ + behind; ++i) data_[size_ + i] = canary;
         if (size_ != 0) std::memcpy(data_, values.data(), size_ * sizeof(float));
     }
     Fenced(Fenced&& other) noexcept
@@ -109,7 +107,7 @@ class Fenced {
     Fenced& operator=(const Fenced&) = delete;
     Fenced& operator=(Fenced&&) = delete;
     ~Fenced() {
-        if (start_ != nullptr) munmap(start_, mapped_);
+        if (start_ != nullptr) unmap();
     }
 
     [[nodiscard]] float* data() const { return data_; }
@@ -117,13 +115,33 @@ class Fenced {
     [[nodiscard]] bool canaries_intact() const {
         for (std::size_t i = 0; i < front; ++i)
             if (!equal(*(data_ - front + i))) return false;
-        for (std::size_t i = 0; i < slack_; ++i)
+        for (std::size_t i = 0; i < slack_ + behind; ++i)
             if (!equal(data_[size_ + i])) return false;
         return true;
     }
 
   private:
     static constexpr std::size_t front = 16;
+#if __has_include(<sys/mman.h>)
+    static constexpr std::size_t behind = 0;
+    static std::size_t page() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)); }
+    unsigned char* map(std::size_t readable) const {
+        void* memory = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) throw std::bad_alloc();
+        auto* const start = static_cast<unsigned char*>(memory);
+        if (mprotect(start + readable, page(), PROT_NONE) != 0) throw std::bad_alloc();
+        return start;
+    }
+    void unmap() const { munmap(start_, mapped_); }
+#else
+    // Without pages, canaries stand for the one that may not be touched: they see what is written.
+    static constexpr std::size_t behind = 16;
+    static std::size_t page() { return 64; }
+    unsigned char* map(std::size_t) const {
+        return static_cast<unsigned char*>(::operator new(mapped_, std::align_val_t{64}));
+    }
+    void unmap() const { ::operator delete(start_, std::align_val_t{64}); }
+#endif
     static bool equal(float x) { return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(canary); }
 
     unsigned char* start_;
