@@ -44,11 +44,7 @@ FERRITE_INLINE void constants(Body body) {
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 template <class Isa>
-#ifdef __OPTIMIZE_SIZE__
-constexpr bool small = !has_vectors<Isa>;
-#else
-constexpr bool small = false;
-#endif
+constexpr bool small = built_for_size && Vector<Isa>::width == 1;
 template <class Isa>
 constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
@@ -561,6 +557,67 @@ template <class Isa>
     for (std::size_t c = 0; c < chains; ++c) sum[c].store(to + c * width);
 }
 
+/// The sums of dense_backward one after the other, without vectors: a row of W at a time, all of them where only the optimizer
+/// looks at them.
+template <class Isa>
+FERRITE_INLINE void small_dense_backward(const DenseBackward& d) {
+    using V = Vector<Isa>;
+    constexpr std::size_t room = gradient_floats<Isa>, most_between = 16;
+    const bool takes_factor = d.batch == 1 && d.update != nullptr && d.update->takes_factor && d.w_constants[0] == 1.0f &&
+                              d.w_constants[1] == __builtin_inff();
+    float gradient[room], between[most_between];
+    for (std::size_t i = 0, rows = 1; i < d.inputs; i += rows) {
+        const std::size_t at = i * d.outputs;
+        const float* old = d.w + at;  // W before the update: copied, or, for a single dx, multiplied first
+        const auto products = [&](std::size_t r0, std::size_t n) __attribute__((noinline)) {
+            for (std::size_t r = 0; r < n; ++r) {
+                const float* const dy = d.dy + (r0 + r) * d.outputs;
+                V sum = V::zero();
+                for (std::size_t o = 0; o < d.outputs; ++o) sum = fma(V::load(dy + o), V::load(old + o), sum);
+                sum.store(between + r);
+            }
+        };
+        if (d.dx != nullptr) {
+            if (d.batch == 1) {
+                products(0, 1);
+            } else {
+                for (std::size_t o = 0; o < d.outputs; ++o) d.scratch[o] = old[o];
+                old = d.scratch;
+            }
+        } else if (takes_factor) {
+            rows = d.inputs;
+        }
+        for (std::size_t j0 = 0, m = 0; j0 < d.outputs && (d.dw != nullptr || d.update != nullptr); j0 += m) {
+            m = takes_factor ? d.outputs : smaller(room, d.outputs - j0);
+            const std::size_t first = at + j0;
+            float* const to = d.update == nullptr ? d.dw + first : gradient;
+            for (std::size_t o = 0; o < m && !takes_factor; ++o) {
+                V sum = V::zero();
+                for (std::size_t r = 0; r < d.batch; ++r)
+                    sum = fma(V::load(d.x + r * d.row + i), V::load(d.dy + r * d.outputs + j0 + o), sum);
+                sum.store(to + o);
+            }
+            if (d.update != nullptr)
+                (*d.update)({.operand = {d.w + first, takes_factor ? const_cast<float*>(d.dy) : gradient,
+                                         d.w_state[0] ? d.w_state[0] + first : nullptr,
+                                         d.w_state[1] ? d.w_state[1] + first : nullptr},
+                             .stride = {d.outputs, 0, d.outputs, d.outputs}, .rows = rows, .columns = m,
+                             .constants = d.w_constants, .factor = takes_factor ? d.x + i : nullptr});
+        }
+        for (std::size_t r0 = 0, n = 0; r0 < d.batch && d.dx != nullptr; r0 += n) {
+            n = smaller(most_between, d.batch - r0);
+            if (d.batch != 1) products(r0, n);
+            const std::size_t from = r0 * d.row + i;
+            if (d.derivative != nullptr)
+                (*d.derivative)({.operand = {d.dx + from, between, d.aux ? const_cast<float*>(d.aux) + from : nullptr, nullptr},
+                                 .stride = {d.row, 1, d.row, 0}, .rows = n, .columns = 1,
+                                 .constants = d.derivative_constants});
+            else
+                for (std::size_t r = 0; r < n; ++r) d.dx[from + r * d.row] = between[r];
+        }
+    }
+}
+
 }  // namespace ferrite::simd
 
 namespace ferrite {
@@ -634,6 +691,11 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     using namespace simd;
     constexpr std::size_t width = Vector<Isa>::width;
     if (d.batch == 0 || d.inputs == 0 || d.outputs == 0) return;
+    if constexpr (small<Isa>) {
+        small_dense_backward<Isa>(d);
+        if (d.b != nullptr && (d.db != nullptr || d.update != nullptr)) bias_gradient<Isa>(d);
+        return;
+    }
     const bool weights = d.dw != nullptr || d.update != nullptr;
     alignas(64) float panel[panel_floats<Isa>];
     const std::size_t block = d.dx == nullptr ? d.inputs : d.batch == 1 ? one_block<Isa> : dense_block(d.batch);
