@@ -530,8 +530,8 @@ TEST_CASE("the error bounds are the largest errors over all floats" * doctest::s
                 for (std::uint32_t i = 0; i < block; ++i) x[i] = from_bits(b * block + i);
                 find_worst(a, cases, x, worst);
                 if ((b + 1) % (blocks / 8) != 0) continue;
-                std::printf("%s: %u of 8 parts, largest error so far %.4f ulp at %a\n", a.name, (b + 1) / (blocks / 8),
-                            worst.ulp, static_cast<double>(worst.at));
+                std::printf("%s: %u of 8 parts, largest error so far %.4f ulp at %a\n", a.name,
+                            static_cast<unsigned>((b + 1) / (blocks / 8)), worst.ulp, static_cast<double>(worst.at));
                 std::fflush(stdout);
             }
             CHECK(worst.ulp <= a.ulp);
