@@ -30,7 +30,6 @@ using fe::simd::Portable;
 using fe::test::canary;
 using fe::test::difference;
 using fe::test::Fenced;
-using fe::test::infinity;
 using fe::test::not_a_number;
 using fe::test::Source;
 using fe::test::Values;
@@ -203,7 +202,7 @@ std::size_t extent(std::size_t rows, std::size_t columns, std::size_t stride) {
 fe::UpdateConstants update_constants(Source& source) {
     fe::UpdateConstants k;
     k.gradient_scale = source.one_of({1.0f, 0.37f});
-    k.clip = source.one_of({infinity, 0.5f});
+    k.clip = source.one_of({fe::test::infinity, 0.5f});
     k.weight_decay = source.one_of({0.0f, 0.03f});
     k.rate = 0.05f;
     k.a = 0.9f;
@@ -923,7 +922,7 @@ TEST_CASE("optimizers") {
             }
         // Every choice of the constants that all optimizers share.
         for (const float scale : {1.0f, 0.37f, 0.0f, -2.0f})
-            for (const float clip : {infinity, 0.5f, 0.0f})
+            for (const float clip : {fe::test::infinity, 0.5f, 0.0f})
                 for (const float weight_decay : {0.0f, 0.03f})
                     for (const Values values : {Values::normal, Values::special}) {
                         fe::UpdateConstants k = update_constants(source);

@@ -680,7 +680,7 @@ void check_same_at_run_time() {
 
 // ---- Models by name.
 
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float inf = std::numeric_limits<float>::infinity();
 constexpr float nan = std::numeric_limits<float>::quiet_NaN();
 
 inline constexpr auto wide =
@@ -1078,7 +1078,7 @@ TEST_CASE("a model or a recipe that cannot work is refused with the reason") {
               Status::shape_mismatch);
     }
     SUBCASE("hyperparameters") {
-        for (const float bad : {nan, infinity, -infinity, -1e-6f}) {
+        for (const float bad : {nan, inf, -inf, -1e-6f}) {
             CAPTURE(bad);
             for (fe::Optimizer optimizer : optimizers) {
                 INFO("learning rate of ", std::string(optimizer.name));

@@ -15,7 +15,7 @@ namespace fe = ferrite;
 namespace {
 
 constexpr float no_number = std::numeric_limits<float>::quiet_NaN();
-constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float inf = std::numeric_limits<float>::infinity();
 
 double wide(float x) { return static_cast<double>(x); }
 
@@ -45,7 +45,7 @@ float random_score(std::mt19937& generator) {
         case 0:
             return no_number;
         case 1:
-            return generator() % 2 == 0 ? infinity : -infinity;
+            return generator() % 2 == 0 ? inf : -inf;
         default:
             return static_cast<float>(static_cast<int>(generator() % 7) - 3) / 4;  // many ties
     }
@@ -152,7 +152,7 @@ TEST_CASE(
     CHECK(fe::validation_size(0xFFFFFFFF, 0x1.fffffep-1f).value() <= 0xFFFFFFFF);
     // The numbers that round to 0.5f are 2^-25 apart from it at most.
     CHECK(fe::validation_size(0xFFFFFFFF, 0.5f).value() - 0x7FFFFFFFu <= 129);
-    for (const float share : {no_number, -0.1f, 1.0f, 2.0f, infinity, -infinity})
+    for (const float share : {no_number, -0.1f, 1.0f, 2.0f, inf, -inf})
         CHECK(fe::validation_size(100, share).status() == fe::Status::invalid_hyperparameter);
     static_assert(fe::validation_size(500, 0.2f).value() == 100);
 
@@ -171,9 +171,9 @@ TEST_CASE("search: which ranges and plans are valid") {
         CHECK(!fe::Range{1e-2f, 1e-6f, logarithmic}.valid());
         CHECK(!fe::Range{no_number, 1, logarithmic}.valid());
         CHECK(!fe::Range{1, no_number, logarithmic}.valid());
-        CHECK(!fe::Range{1, infinity, logarithmic}.valid());
-        CHECK(!fe::Range{-infinity, 1, logarithmic}.valid());
-        CHECK(!fe::Range{infinity, infinity, logarithmic}.valid());
+        CHECK(!fe::Range{1, inf, logarithmic}.valid());
+        CHECK(!fe::Range{-inf, 1, logarithmic}.valid());
+        CHECK(!fe::Range{inf, inf, logarithmic}.valid());
         CHECK(fe::Range{0, 1, logarithmic}.valid() == !logarithmic);
         CHECK(fe::Range{-1, 1, logarithmic}.valid() == !logarithmic);
         CHECK(fe::Range{0x1p-127f, 1, logarithmic}.valid() == !logarithmic);
@@ -189,7 +189,7 @@ TEST_CASE("search: which ranges and plans are valid") {
     CHECK(!fe::SearchPlan{.first_epochs = 0}.valid());
     CHECK(!fe::SearchPlan{.epochs = 5, .first_epochs = 6}.valid());
     CHECK(!fe::SearchPlan{.parents = 0}.valid());
-    for (const float widen : {no_number, -0.1f, infinity}) CHECK(!fe::SearchPlan{.widen = widen}.valid());
+    for (const float widen : {no_number, -0.1f, inf}) CHECK(!fe::SearchPlan{.widen = widen}.valid());
     CHECK(fe::SearchPlan{.trials = 0x10000, .rounds = 0xFFFF}.valid());
     CHECK(!fe::SearchPlan{.trials = 0x10000, .rounds = 0x10000}.valid());
 }
@@ -310,7 +310,7 @@ TEST_CASE("search: ties go to the earlier trial, failed ones stand behind all ot
     fe::BestTrials best(memory);
     CHECK(best.trials().empty());
     for (const auto& [index, score] : std::vector<std::pair<std::uint32_t, float>>{
-             {4, 0.5f}, {9, no_number}, {2, infinity}, {3, -1e30f}, {1, 0.5f}, {0, no_number}, {5, 0.75f}})
+             {4, 0.5f}, {9, no_number}, {2, inf}, {3, -1e30f}, {1, 0.5f}, {0, no_number}, {5, 0.75f}})
         best.insert(trial(index, score));
     std::vector<std::uint32_t> order;
     for (const fe::Trial& t : best.trials()) order.push_back(t.index);
@@ -325,7 +325,7 @@ TEST_CASE("search: narrowing holds the trials that count, lies in the old range,
         const fe::Range range = logarithmic ? fe::Range{1e-6f, 1e-2f, true} : fe::Range{-3, 5};
         const float widen = std::array{0.0f, 1e-9f, 0.1f, 0.3f, 1.0f, 3e38f, 0.2f}[seed % 7];
         std::vector<fe::Trial> trials;
-        float least = infinity, most = -infinity;
+        float least = inf, most = -inf;
         for (std::uint32_t i = 0; i < 1 + seed % 7; ++i) {
             fe::Trial t = trial(i, i % 4 == 3 ? no_number : 1.0f);
             // Not a result of exp() itself, which log() and exp() would give back.
@@ -593,7 +593,7 @@ TEST_CASE("search: without failures the epochs are those of the plan") {
 TEST_CASE("search: where every trial fails, each round ends with its first rung and nothing narrows") {
     const fe::Range range{1e-6f, 1e-2f, true};
     const fe::SearchPlan plan{.trials = 9, .epochs = 27, .rounds = 2, .eta = 3};
-    const Log log = run(plan, std::span(&range, 1), 1, 3, 1, [](const fe::Trial&) { return -infinity; });
+    const Log log = run(plan, std::span(&range, 1), 1, 3, 1, [](const fe::Trial&) { return -inf; });
     CHECK(log.tried.size() == 18);
     CHECK(log.ranges[1][0] == range);
     CHECK(std::get<2>(log.best[0]));  // kept as NaN

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What newlib and libstdc++ want of a test image that may use the heap, files and exceptions: its heap is the memory of
 // arenas, and the rest of it comes from newlib's semihosting library.
+#include <platform.hpp>
+
 #include <cerrno>
 #include <cstddef>
 
@@ -17,6 +19,7 @@ void* _sbrk(std::ptrdiff_t increment) {
     end += increment;
     return begin;
 }
+[[noreturn]] void _exit(int code) { ferrite::platform::exit(code); }
 void _init() {}
 void _fini() {}
 // Asked for by std::random_device, which no test uses.

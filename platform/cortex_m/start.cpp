@@ -167,8 +167,9 @@ extern "C" [[noreturn, gnu::naked, gnu::used]] void ferrite_reset() {
 extern "C" [[noreturn, gnu::used]] void ferrite_fault(const std::uint32_t* sp) {
     const std::uint32_t cause = at(0xE000ED28);  // CFSR
     constexpr std::uint32_t stacking_failed = 1u << 4 | 1u << 12, below_limit = 1u << 20;
-    const bool on_stack = sp >= __stack_bottom && sp + 8 <= __stack_top;
-    if (!on_stack || (cause & (stacking_failed | below_limit)) != 0 || !guard_intact()) {
+    if (reinterpret_cast<std::uintptr_t>(sp) > reinterpret_cast<std::uintptr_t>(__stack_top) - 32) {
+        write("fault: the stack pointer was lost\n");
+    } else if (sp < __stack_bottom || (cause & (stacking_failed | below_limit)) != 0 || !guard_intact()) {
         write_overflow();
     } else {
         write_number("fault: at 0x", sp[6]);
@@ -178,16 +179,18 @@ extern "C" [[noreturn, gnu::used]] void ferrite_fault(const std::uint32_t* sp) {
     stop(fault_code);
 }
 
-// No handler returns, so with the stack used up this one starts again at its top.
+// No handler returns, so where the stack is used up or lost, this one starts again at its top.
 extern "C" [[noreturn, gnu::naked, gnu::used]] void ferrite_any_fault() {
     asm volatile(
         "mov r0, sp\n"
-        "ldr r1, =__stack_guard_end + 256\n"
-        "cmp r0, r1\n"
-        "bhs 1f\n"
         "ldr r1, =__stack_top\n"
-        "mov sp, r1\n"
-        "1:\n"
+        "cmp r0, r1\n"
+        "bhi 1f\n"
+        "ldr r2, =__stack_guard_end + 256\n"
+        "cmp r0, r2\n"
+        "bhs 2f\n"
+        "1: mov sp, r1\n"
+        "2:\n"
         "bl ferrite_fault\n"
         ".ltorg\n");
 }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 # cmake -D NM=nm -D PROGRAM=file -D LIMIT=bytes -P size.cmake: the code of the library in PROGRAM, by instruction set. A
-# program for one set has that of the set and what belongs to none; no such pair may have more than LIMIT bytes.
+# program for one set has that of the set and what belongs to none; no such pair may have more than LIMIT bytes. What
+# belongs to the platform does not count, nor do the tables of programs.
 execute_process(COMMAND ${NM} --print-size --size-sort --defined-only ${PROGRAM}
     OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[0-9a-f]+ [0-9a-f]+ [tTwW] [^\n]*ferrite[^\n]*" functions "${symbols}")
+list(FILTER functions EXCLUDE REGEX "7ferrite8platform| ferrite_|8Compiled.*7programE$")
 set(sets Scalar Avx2 Avx512)
 foreach(set IN LISTS sets ITEMS common)
     set(${set} 0)

@@ -126,7 +126,7 @@ FERRITE_INLINE void target_loss(const LossArguments& l, F f) {
 
 /// y = exp(x - top); answers the sum. Two vectors side by side where vectors are long.
 template <class V>
-FERRITE_INLINE float exponentials(const float* x, float* y, std::size_t n, float top) {
+FERRITE_SHARED float exponentials(const float* x, float* y, std::size_t n, float top) {
     auto sum = Lanes16<V>::broadcast(0.0f);
     if constexpr (V::width >= 8) {
         const auto two = [&](std::size_t i, std::size_t first, std::size_t second) FERRITE_INLINE_LAMBDA {
@@ -154,7 +154,7 @@ FERRITE_INLINE float exponentials(const float* x, float* y, std::size_t n, float
     return reduce_add(sum);
 }
 template <class V>
-FERRITE_INLINE float largest(const float* x, std::size_t n) {
+FERRITE_SHARED float largest(const float* x, std::size_t n) {
     auto lanes = Lanes16<V>::broadcast(-__builtin_inff());
     lanes.max_of(x, n);
     return reduce_max(lanes);

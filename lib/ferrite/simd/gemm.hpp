@@ -40,14 +40,16 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; without vectors there is little to gain from many shapes.
+/// the code small; without vectors there is little to gain from many shapes, and built for size there are single rows only.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
+template <class Isa>
+constexpr bool small = built_for_size && Vector<Isa>::width == 1;
 template <class Isa>
 constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
-    if (!has_vectors<Isa>) return 4;
+    if (!has_vectors<Isa>) return small<Isa> ? 1 : 4;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
@@ -94,7 +96,8 @@ void tiles(const Tile& t, std::size_t count) {
     constexpr std::size_t width = V::width;
     constexpr auto signed_rows = static_cast<std::ptrdiff_t>(rows);
     const std::ptrdiff_t a_row = t.a_row, a_step = t.a_step, b_row = t.b_row;
-    const std::size_t whole_k = t.k, edge_k = t.edge_k, last = t.last;
+    // A vector of one lane is never cut.
+    const std::size_t whole_k = t.k, edge_k = width == 1 ? 0 : t.edge_k, last = width == 1 ? 1 : t.last;
     const float *first = t.a, *start = t.start, *gate = t.gate;
     float *out = t.out, *panel = t.panel;
     for (; count != 0; --count) {
@@ -246,8 +249,11 @@ struct Columns {
     FERRITE_INLINE void operator()(Tile& t, const float* b, std::size_t b_row, std::size_t k, std::size_t rows_behind,
                                    std::size_t columns, std::size_t vectors) {
         using V = Vector<Isa>;
-        std::size_t copied = divide_up(vectors * width - columns, b_row);
-        copied = copied > rows_behind ? smaller(copied - rows_behind, k) : 0;
+        std::size_t copied = 0;
+        if constexpr (width > 1) {
+            copied = divide_up(vectors * width - columns, b_row);
+            copied = copied > rows_behind ? smaller(copied - rows_behind, k) : 0;
+        }
         t.b = b;
         t.b_row = bytes(b_row);
         t.k = k - copied;
@@ -544,6 +550,67 @@ template <class Isa>
     for (std::size_t c = 0; c < chains; ++c) sum[c].store(to + c * width);
 }
 
+/// The sums of dense_backward one after the other, without vectors: a row of W at a time, all of them where only the optimizer
+/// looks at them.
+template <class Isa>
+FERRITE_INLINE void small_dense_backward(const DenseBackward& d) {
+    using V = Vector<Isa>;
+    constexpr std::size_t room = gradient_floats<Isa>, most_between = 16;
+    const bool takes_factor = d.batch == 1 && d.update != nullptr && d.update->takes_factor && d.w_constants[0] == 1.0f &&
+                              d.w_constants[1] == __builtin_inff();
+    float gradient[room], between[most_between];
+    for (std::size_t i = 0, rows = 1; i < d.inputs; i += rows) {
+        const std::size_t at = i * d.outputs;
+        const float* old = d.w + at;  // W before the update: copied, or, for a single dx, multiplied first
+        const auto products = [&](std::size_t r0, std::size_t n) __attribute__((noinline)) {
+            for (std::size_t r = 0; r < n; ++r) {
+                const float* const dy = d.dy + (r0 + r) * d.outputs;
+                V sum = V::zero();
+                for (std::size_t o = 0; o < d.outputs; ++o) sum = fma(V::load(dy + o), V::load(old + o), sum);
+                sum.store(between + r);
+            }
+        };
+        if (d.dx != nullptr) {
+            if (d.batch == 1) {
+                products(0, 1);
+            } else {
+                for (std::size_t o = 0; o < d.outputs; ++o) d.scratch[o] = old[o];
+                old = d.scratch;
+            }
+        } else if (takes_factor) {
+            rows = d.inputs;
+        }
+        for (std::size_t j0 = 0, m = 0; j0 < d.outputs && (d.dw != nullptr || d.update != nullptr); j0 += m) {
+            m = takes_factor ? d.outputs : smaller(room, d.outputs - j0);
+            const std::size_t first = at + j0;
+            float* const to = d.update == nullptr ? d.dw + first : gradient;
+            for (std::size_t o = 0; o < m && !takes_factor; ++o) {
+                V sum = V::zero();
+                for (std::size_t r = 0; r < d.batch; ++r)
+                    sum = fma(V::load(d.x + r * d.row + i), V::load(d.dy + r * d.outputs + j0 + o), sum);
+                sum.store(to + o);
+            }
+            if (d.update != nullptr)
+                (*d.update)({.operand = {d.w + first, takes_factor ? const_cast<float*>(d.dy) : gradient,
+                                         d.w_state[0] ? d.w_state[0] + first : nullptr,
+                                         d.w_state[1] ? d.w_state[1] + first : nullptr},
+                             .stride = {d.outputs, 0, d.outputs, d.outputs}, .rows = rows, .columns = m,
+                             .constants = d.w_constants, .factor = takes_factor ? d.x + i : nullptr});
+        }
+        for (std::size_t r0 = 0, n = 0; r0 < d.batch && d.dx != nullptr; r0 += n) {
+            n = smaller(most_between, d.batch - r0);
+            if (d.batch != 1) products(r0, n);
+            const std::size_t from = r0 * d.row + i;
+            if (d.derivative != nullptr)
+                (*d.derivative)({.operand = {d.dx + from, between, d.aux ? const_cast<float*>(d.aux) + from : nullptr, nullptr},
+                                 .stride = {d.row, 1, d.row, 0}, .rows = n, .columns = 1,
+                                 .constants = d.derivative_constants});
+            else
+                for (std::size_t r = 0; r < n; ++r) d.dx[from + r * d.row] = between[r];
+        }
+    }
+}
+
 }  // namespace ferrite::simd
 
 namespace ferrite {
@@ -603,6 +670,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             });
         }
     };
+    if constexpr (small<Isa>) return product(0, g.k);
     std::size_t p0 = 0;
     do {
         const std::size_t left = g.k - p0, n = left == 0 ? 0 : divide_up(left, divide_up(left, depth));
@@ -616,6 +684,11 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     using namespace simd;
     constexpr std::size_t width = Vector<Isa>::width;
     if (d.batch == 0 || d.inputs == 0 || d.outputs == 0) return;
+    if constexpr (small<Isa>) {
+        small_dense_backward<Isa>(d);
+        if (d.b != nullptr && (d.db != nullptr || d.update != nullptr)) bias_gradient<Isa>(d);
+        return;
+    }
     const bool weights = d.dw != nullptr || d.update != nullptr;
     alignas(64) float panel[panel_floats<Isa>];
     const std::size_t block = d.dx == nullptr ? d.inputs : d.batch == 1 ? one_block<Isa> : dense_block(d.batch);

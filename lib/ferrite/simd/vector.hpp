@@ -33,6 +33,13 @@
 #define FERRITE_INLINE [[gnu::always_inline]] inline
 // The same for a lambda, written behind its parameter list.
 #define FERRITE_INLINE_LAMBDA __attribute__((always_inline))
+// But for a template over a vector type, whose name says its instruction set, where several kernels share it and the build is
+// for size.
+#ifdef __OPTIMIZE_SIZE__
+#define FERRITE_SHARED [[gnu::noinline]]
+#else
+#define FERRITE_SHARED FERRITE_INLINE
+#endif
 
 namespace ferrite {
 
@@ -45,6 +52,12 @@ struct Neon64;
 }  // namespace ferrite
 
 namespace ferrite::simd {
+
+#ifdef __OPTIMIZE_SIZE__
+inline constexpr bool built_for_size = true;
+#else
+inline constexpr bool built_for_size = false;
+#endif
 
 /// N lanes in plain C++: the kernels of a CPU without vectors (Scalar is its N = 1) and, in tests, the proof
 /// that a kernel body gives the same bits for every width.
@@ -1016,6 +1029,10 @@ struct Lanes16 {
     /// partial memory operations in `step` become full ones.
     template <class Step>
     FERRITE_INLINE void fold(std::size_t n, Step step) {
+        if constexpr (V::width == 1 && built_for_size) {  // one body of `step`
+            for (std::size_t i = 0; i < n; ++i) part[i % 16] = step(part[i % 16], i, 1);
+            return;
+        }
         std::size_t i = 0;
         for (; i + 16 <= n; i += 16) {
             for (std::size_t p = 0; p < parts; ++p) {
