@@ -62,6 +62,10 @@ const std::vector<SimdCases>& all_cases() {
     return cases;
 }
 
+/// Vectors of ARMv7 take subnormal operands and results as zeros, and QEMU's the smallest normal result, too.
+bool flushes(const SimdCases& cases) { return std::string(cases.name) == "Neon"; }
+float flush(float x) { return std::fabs(x) <= std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x; }
+
 float from_bits(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 std::uint32_t bits(float value) { return std::bit_cast<std::uint32_t>(value); }
 bool is_nan(float value) { return (bits(value) & 0x7fffffffu) > 0x7f800000u; }
@@ -336,6 +340,10 @@ TEST_CASE("every operation of every vector type is the plain C++ formula bit for
                 if (which == Operation::round && !(std::fabs(a[i]) < 0x1p31f)) continue;
                 const float right = expected(which, i % cases.width, cases.width, a[i], b[i], c[i]);
                 if (same(out[i], right, any_nan_will_do(which))) continue;
+                if (flushes(cases)) {
+                    const float flushed = expected(which, i % cases.width, cases.width, flush(a[i]), flush(b[i]), flush(c[i]));
+                    if (same(flush(out[i]), flush(flushed), any_nan_will_do(which))) continue;
+                }
                 ++failures;
                 FAIL_CHECK("operation " << number << " of " << a[i] << ", " << b[i] << ", " << c[i] << ": "
                                         << out[i] << " instead of " << right);

@@ -13,6 +13,7 @@
 set(allowed fmaf sqrtf
     memcpy memmove memset memcmp bcmp strlen  # compilers form them on their own
     __cpu_model __cpu_indicator_init  # __builtin_cpu_supports, in libgcc and compiler-rt
+    __aeabi_uidiv __aeabi_uidivmod __aeabi_idiv __aeabi_uldivmod __aeabi_llsl __aeabi_llsr __aeabi_lmul  # arithmetic of ARMv7
     _GLOBAL_OFFSET_TABLE_ __stack_chk_fail)
 set(names_scalar Scalar)
 set(names_avx2 "Avx2|4avx2")         # the second is xsimd's own tag, as in fma3<avx2>

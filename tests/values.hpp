@@ -28,6 +28,13 @@ inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 /// What memory holds that a kernel must not write. No NaN, as two NaNs count as equal.
 inline constexpr float canary = -0x1.5a5a5ap77f;
 
+/// Vectors of ARMv7 take subnormal operands and results as zeros. There no value is so small that an operation makes one of it.
+#if defined(FERRITE_ISA_NEON)
+inline constexpr bool flushes_subnormals = true;
+#else
+inline constexpr bool flushes_subnormals = false;
+#endif
+
 enum class Values : std::uint8_t {
     normal,   ///< the standard normal distribution
     wide,     ///< exponents from -40 to 20, zeros of both signs, subnormals
@@ -53,9 +60,12 @@ class Source {
         switch (kind) {
             case Values::normal: return normal_(engine_);
             case Values::wide:
+                if (flushes_subnormals) return below(20) == 0 ? signed_(0.0f) : scaled_(-12, 20);
                 if (const std::size_t r = below(20); r < 2) return r == 0 ? signed_(0.0f) : signed_(subnormal_());
                 return scaled_(-40, 20);
-            case Values::tiny: return below(10) == 0 ? signed_(0.0f) : scaled_(-76, -58);
+            case Values::tiny:
+                if (flushes_subnormals) return below(10) == 0 ? signed_(0.0f) : scaled_(-14, -8);
+                return below(10) == 0 ? signed_(0.0f) : scaled_(-76, -58);
             case Values::rare: return below(200) == 0 ? special_() : normal_(engine_);
             case Values::special: return coin() ? special_() : normal_(engine_);
         }
@@ -76,6 +86,8 @@ class Source {
         return signed_(std::ldexp(fraction, low + static_cast<int>(below(static_cast<std::size_t>(high - low + 1)))));
     }
     float special_() {
+        if (flushes_subnormals)
+            return signed_(one_of({infinity, not_a_number, 0.0f, 0.0f, 1.0f, std::numeric_limits<float>::max(), 80.0f, 1e20f}));
         return signed_(one_of({infinity, not_a_number, 0.0f, 0.0f, 1.0f, std::numeric_limits<float>::max(),
                                std::numeric_limits<float>::min(), std::numeric_limits<float>::denorm_min(),
                                subnormal_(), 88.75f, 103.5f, 1e-20f, 1e20f}));
