@@ -43,7 +43,7 @@ constexpr fe::Shape input_of(std::uint32_t seed) {
     return shapes[draw(seed, 1000, 0, std::size(shapes))];
 }
 
-constexpr std::size_t length_of(std::uint32_t seed) { return 1 + draw(seed, 1000, 1, 7); }
+constexpr std::size_t length_of(std::uint32_t seed) { return static_cast<std::size_t>(1 + draw(seed, 1000, 1, 7)); }
 
 /// Layer i: one is always a Dense that learns, every second other one is a Dense, one in three of those is
 /// frozen.
