@@ -501,6 +501,7 @@ TEST_CASE("the elementary functions have the same bits on every vector type") {
             const std::vector<float> result = evaluate(cases, which, x);
             std::size_t differences = 0;
             for (std::size_t i = 0; i < x.size(); ++i) {
+                if (flushes(cases) && (x[i] != flush(x[i]) || same(flush(result[i]), flush(right[i])))) continue;
                 if (!same(result[i], right[i]) && differences++ == 0) {
                     FAIL_CHECK(cases.name << ", function " << number << " of " << x[i] << ": " << result[i]
                                           << " instead of " << right[i]);
@@ -512,16 +513,23 @@ TEST_CASE("the elementary functions have the same bits on every vector type") {
 }
 
 TEST_CASE("the elementary functions keep their error bounds over every exponent") {
+#if defined(FERRITE_TEST_EMULATED)  // a board of 16 MB, at a hundredth of a host's speed
+    constexpr std::uint32_t per_exponent = 64;
+    constexpr int samples = 10'000;
+#else
+    constexpr std::uint32_t per_exponent = 1024;
+    constexpr int samples = 200'000;
+#endif
     std::vector<float> x = special_values();
-    for (const float value : every_exponent(1024)) x.push_back(value);
+    for (const float value : every_exponent(per_exponent)) x.push_back(value);
     Generator random;
-    for (int i = 0; i < 200'000; ++i) {
+    for (int i = 0; i < samples; ++i) {
         x.push_back(110.0f * random.unit());
         x.push_back(10.0f * random.unit());
         x.push_back(1.0f + 0.5f * random.unit());
     }
-    std::vector<float> turns = every_exponent(256);
-    for (int i = 0; i < 200'000; ++i) turns.push_back(std::fabs(random.unit()));
+    std::vector<float> turns = every_exponent(per_exponent / 4);
+    for (int i = 0; i < samples; ++i) turns.push_back(std::fabs(random.unit()));
     for (const Accuracy& a : accuracies) {
         INFO(std::string(a.name));
         Worst worst;

@@ -8,7 +8,7 @@
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR ${core})
 set(CMAKE_CXX_COMPILER arm-none-eabi-g++)
-set(CMAKE_CXX_FLAGS_INIT "-mcpu=${core} -mthumb ${fpu} -ffp-contract=off --specs=nano.specs")
+set(CMAKE_CXX_FLAGS_INIT "-mcpu=${core} -mthumb ${fpu} -ffp-contract=off -Wno-psabi --specs=nano.specs")
 # Images are linked with -nodefaultlibs, so that they hold nothing of libstdc++.
 set(CMAKE_CXX_STANDARD_LIBRARIES_INIT "-Wl,--start-group -lm -lc -lgcc -Wl,--end-group")
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)  # a program needs a board

@@ -5,13 +5,16 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 
 extern "C" {
 extern char __heap_start[], __heap_end[];
 
 void* _sbrk(std::ptrdiff_t increment) {
     static char* end = __heap_start;
-    if (increment > __heap_end - end) {
+    // The 2 GB of an MPS3 board are more than a std::ptrdiff_t holds.
+    const auto left = reinterpret_cast<std::uintptr_t>(__heap_end) - reinterpret_cast<std::uintptr_t>(end);
+    if (increment > 0 && static_cast<std::uintptr_t>(increment) > left) {
         errno = ENOMEM;
         return reinterpret_cast<void*>(-1);
     }

@@ -42,6 +42,9 @@ extern const std::uint64_t classifier_digest;
 inline constexpr std::size_t head_file_bytes = 1464;
 extern const std::byte head_file[head_file_bytes], damaged_head_file[head_file_bytes];
 
+/// FNV-1a 64 of the parameters that the building machine learned from the same images, with Sgd and with Adam.
+extern const std::uint64_t learned_digest[2];
+
 /// A line of text that is written when it goes out of scope. What is too long for it is cut.
 class Line {
   public:
@@ -85,6 +88,20 @@ inline std::span<const float> input(const std::uint8_t* images, std::uint32_t in
     static float image[pixels];
     fe::kernels::pixels({.x = images + index * pixels, .y = image, .size = pixels});
     return image;
+}
+
+inline constexpr std::uint32_t learn_epochs = 3;
+/// Training from scratch: train_count samples one at a time, learn_epochs times. after(loss) hears of each. Answers the digest
+/// of the parameters.
+template <class After>
+std::uint64_t learn(fe::TrainingSession& session, const std::uint8_t* images, const std::uint8_t* labels, After&& after) noexcept {
+    session.initialize(fe::Seed{42});
+    for (std::uint32_t epoch = 0; epoch < learn_epochs; ++epoch)
+        for (std::uint32_t i = 0; i < train_count; ++i) {
+            const fe::Label label = labels[i];
+            after(session.step(input(images, i), std::span(&label, 1)));
+        }
+    return fe::fnv1a(session.parameters());
 }
 
 /// How many of the held-back images `predict`, which takes the index of one and answers the outputs, gives their class.

@@ -14,6 +14,7 @@ namespace host = ferrite::host;
 
 constexpr std::uint32_t batch = 32;
 constexpr fe::Training recipe{.optimizer = fe::Adam{}, .batch = batch};
+constexpr fe::Training with_sgd{.optimizer = fe::Sgd{}, .batch = 1}, with_adam{.optimizer = fe::Adam{}, .batch = 1};
 constexpr fe::Training squares{.loss = fe::MeanSquaredError{}};
 
 /// Means of 2 x 2 pixels, half up.
@@ -72,6 +73,13 @@ std::vector<std::uint8_t> narrow(std::span<const std::uint16_t> labels) {
     return {labels.begin(), labels.end()};
 }
 
+/// What learn.cpp should arrive at.
+template <const auto& one_at_a_time>
+std::uint64_t learned(const std::vector<std::uint8_t>& images, const std::vector<std::uint8_t>& labels) {
+    static fe::Trainer<net, one_at_a_time> learner;
+    return learn(learner.session(), images.data(), labels.data(), [](float) {});
+}
+
 template <class T>
 void write(std::ostream& out, const char* name, std::span<const T> bytes) {
     constexpr bool raw = std::is_same_v<T, std::byte>;
@@ -102,8 +110,10 @@ void prepare(const char* directory, const char* path) {
 
     std::ofstream out(path);
     out << "#include \"application.hpp\"\nnamespace application {\nusing std::byte;\n";
-    write<std::uint8_t>(out, "train_images", halved(data.train.images, 0, train_count));
-    write<std::uint8_t>(out, "train_labels", narrow(std::span(data.train.labels).first(train_count)));
+    const std::vector<std::uint8_t> images = halved(data.train.images, 0, train_count);
+    const std::vector<std::uint8_t> labels = narrow(std::span(data.train.labels).first(train_count));
+    write<std::uint8_t>(out, "train_images", images);
+    write<std::uint8_t>(out, "train_labels", labels);
     write<std::uint8_t>(out, "test_images", halved(data.test.images, 0, test_count));
     write<std::uint8_t>(out, "test_labels", narrow(std::span(data.test.labels).first(test_count)));
     write<std::byte>(out, "classifier_parameters", classifier);
@@ -111,7 +121,9 @@ void prepare(const char* directory, const char* path) {
     write<std::byte>(out, "head_file", file);
     file[file.size() / 2] ^= std::byte{4};
     write<std::byte>(out, "damaged_head_file", file);
-    out << "const std::uint64_t classifier_digest = " << fe::fnv1a(classifier) << "u;\n}\n";
+    out << "const std::uint64_t classifier_digest = " << fe::fnv1a(classifier) << "u;\n"
+        << "const std::uint64_t learned_digest[]{" << learned<with_sgd>(images, labels) << "u, "
+        << learned<with_adam>(images, labels) << "u};\n}\n";
     if (!out.flush()) throw host::Error(path, "no space for it", "a file that can be written");
 }
 }  // namespace
