@@ -21,7 +21,8 @@ namespace ferrite {
 struct Scalar {};
 struct Avx2 {};
 struct Avx512 {};
-struct Neon {};    ///< ARMv7 with NEON and fused multiply-add (VFPv4)
+struct Neon {};    ///< ARMv7 with NEON and fused multiply-add (VFPv4). Takes subnormal numbers as zeros, so bits are the same
+                   ///< where none occur
 struct Neon64 {};  ///< AArch64
 
 /// The instruction sets of this build, in ascending order of preference.
@@ -60,7 +61,8 @@ struct Kernel {
     Function* entry[isa_count];
     bool rectifies = false;     ///< of a map: it is that of Relu, forward or backward, which a product does in registers
     bool takes_factor = false;  ///< of an optimizer: it reads Map::factor
-    void operator()(const Arguments& arguments) const noexcept {
+    // Inline also in a build for size: an ISA source that calls it must not leave a copy for everybody.
+    [[gnu::always_inline]] void operator()(const Arguments& arguments) const noexcept {
 #if defined(FERRITE_FIXED_ISA)
         entry[0](arguments);
 #else

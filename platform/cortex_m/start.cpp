@@ -124,6 +124,7 @@ extern "C" [[noreturn, gnu::used]] void ferrite_start() {
 #endif
 #if !defined(FERRITE_BOARD_COUNTER)
     at(0xE000EDFC) = at(0xE000EDFC) | (1u << 24);  // DEMCR.TRCENA, then DWT_CTRL.CYCCNTENA
+    at(0xE0001FB0) = 0xC5ACCE55;                   // DWT_LAR: Cortex-M7 locks it
     at(0xE0001000) = at(0xE0001000) | 1;
 #endif
     asm volatile("dsb\n isb" ::: "memory");
