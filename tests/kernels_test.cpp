@@ -59,10 +59,10 @@ struct Set {
 #if defined(FERRITE_TEST_EMULATED)  // where an emulator has no time for what every processor runs alike
 #elif defined(FERRITE_TEST_SANITIZED)
 using Other = Portable<16>;
-constexpr Set other{"Portable<16>", 1};
+constexpr Set portable_set{"Portable<16>", 1};
 #else
 using Other = Portable<4>;
-constexpr Set other{"Portable<4>", 1};
+constexpr Set portable_set{"Portable<4>", 1};
 #endif
 
 template <class F>
@@ -75,7 +75,7 @@ void on_every_set(F f) {
         f(Set{fe::name(isa), 0});
     }
 #if !defined(FERRITE_TEST_EMULATED)
-    if (std::getenv("FERRITE_TEST_WITHOUT_PORTABLE") == nullptr) f(other);
+    if (std::getenv("FERRITE_TEST_WITHOUT_PORTABLE") == nullptr) f(portable_set);
 #endif
 }
 
