@@ -165,7 +165,7 @@ class Fenced {
 
 /// The same bits, or two NaNs; where subnormal results are zeros, what is made of them may be zero, too.
 inline bool same(float a, float b) {
-    if (flushes_subnormals && std::fabs(a) < 0x1p-110f && std::fabs(b) < 0x1p-110f) return true;
+    if (flushes_subnormals && std::fabs(a) < 0x1p-100f && std::fabs(b) < 0x1p-100f) return true;
     return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
 }
 
