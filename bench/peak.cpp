@@ -84,9 +84,10 @@ Result interleave(benchmark::State& state, const Lane& own, const Limit& limit,
     const double block = shortest_block(own, own_calls);
     std::vector<std::size_t> other_calls;
     for (const Lane& other : others) other_calls.push_back(calls_per_block(other));
-    // A block that takes long meets more of the machine's other work, so the limit gets as many as are as
+    // A block that takes long meets more of the machine's other work, so the limit gets as many as are half as
     // long together.
-    const auto limit_blocks = static_cast<std::size_t>(std::max(1.0, block / (2 * block_seconds)));
+    const double limit_block = shortest_block(limit.lane, limit_calls);
+    const auto limit_blocks = static_cast<std::size_t>(std::max(1.0, block / (2 * limit_block)));
     // A quick look takes every lane a few times; a measurement needs quartiles.
     const double least = lane_seconds() < 0.01 ? 1 : lane_seconds() < 0.05 ? 3 : 7;
     const auto rounds = static_cast<std::size_t>(std::max(least, std::ceil(lane_seconds() / block)));

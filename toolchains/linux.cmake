@@ -7,7 +7,8 @@
 #   triple     its name in Debian's packages of cross compilers
 #   processor  CMAKE_SYSTEM_PROCESSOR
 #   emulator   the program and the CPU that run its tests; QEMU's default CPUs have what real boards lack
-# Contraction is off because a CPU flag may bring fma: no compiler may then form one that is not written.
+# Contraction is off because a CPU flag may bring fma, and AArch64 has it anyway: no compiler may then form one that is not
+# written.
 if(compiler STREQUAL "gcc")
     set(CMAKE_CXX_COMPILER g++)
 else()
@@ -29,7 +30,7 @@ if(triple)
     set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH)
     set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
 endif()
-if(cpu)
+if(cpu OR triple)
     set(CMAKE_CXX_FLAGS_INIT "${cpu} -ffp-contract=off")
 endif()
 if(isas)
