@@ -28,3 +28,7 @@ void write(std::string_view text) noexcept;
 
 /// Puts an object that starts as zeros, such as a Trainer, into the memory that the board has for arenas.
 #define FERRITE_ARENA [[gnu::section(".bss.arena")]]
+/// The same for Trainer::Parameters and Trainer::State, with FERRITE_ARENA for the Workspace; ferrite_firmware() says in which
+/// memory each section is, and whether these two are kept over a reset.
+#define FERRITE_PARAMETERS [[gnu::section(".bss.parameters")]]
+#define FERRITE_STATE [[gnu::section(".bss.state")]]

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <ferrite/ferrite.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -231,6 +232,104 @@ TEST_CASE("one byte less than arena_bytes is refused, and nothing outside is tou
     static_cast<void>(session.value().predict(batch.x));
     for (const std::byte* p = memory.data(); p < start; ++p) REQUIRE(*p == std::byte{0xA5});
     for (const std::byte* p = start + bytes; p < memory.data() + memory.size(); ++p) REQUIRE(*p == std::byte{0xA5});
+}
+
+TEST_CASE("an arena in three blocks gives the same bits, byte for byte where it was planned") {
+    static constexpr fe::Training every_region{.optimizer = fe::Adam{.learning_rate = 0.01f}, .batch = 7, .clip_norm = 1,
+                                               .keep_best = true};
+    using Learner = fe::Trainer<small, every_region>;
+    const fe::ProgramView program = Learner::program.view();
+    for (const std::uint32_t bytes : program.totals->region_bytes) REQUIRE(bytes != 0);
+
+    struct Guarded {
+        explicit Guarded(std::size_t size) : memory(size + 3 * fe::buffer_alignment, std::byte{0xA5}), bytes(size) {
+            start = fe::buffer_alignment;
+            while (reinterpret_cast<std::uintptr_t>(&memory[start]) % fe::buffer_alignment != 0) ++start;
+        }
+        std::span<std::byte> span() { return {&memory[start], bytes}; }
+        bool intact() const {
+            for (std::size_t i = 0; i < memory.size(); ++i)
+                if ((i < start || i >= start + bytes) && memory[i] != std::byte{0xA5}) return false;
+            return true;
+        }
+        std::vector<std::byte> memory;
+        std::size_t bytes, start;
+    };
+    Guarded parameters(Learner::parameter_bytes), state(Learner::state_bytes), workspace(Learner::workspace_bytes);
+    const fe::SplitArena arena{parameters.span(), state.span(), workspace.span()};
+    const auto refusal = [&](std::span<std::byte> fe::SplitArena::*block, auto change) {
+        fe::SplitArena wrong = arena;
+        wrong.*block = change(wrong.*block);
+        return fe::TrainingSession::bind(program, every_region, wrong).status();
+    };
+    const auto less = [](std::span<std::byte> block) { return block.first(block.size() - 1); };
+    const auto moved = [](std::span<std::byte> block) { return std::span(block.data() + 4, block.size()); };
+    CHECK(refusal(&fe::SplitArena::parameters, less) == fe::Status::buffer_too_small);
+    CHECK(refusal(&fe::SplitArena::state, less) == fe::Status::buffer_too_small);
+    CHECK(refusal(&fe::SplitArena::workspace, less) == fe::Status::arena_too_small);
+    for (const auto block : {&fe::SplitArena::parameters, &fe::SplitArena::state, &fe::SplitArena::workspace})
+        CHECK(refusal(block, moved) == fe::Status::misaligned);
+    CHECK(fe::TrainingSession::bind({}, every_region, arena).status() == fe::Status::empty_model);
+
+    auto bound = fe::TrainingSession::bind(program, every_region, arena);
+    REQUIRE(bound.ok());
+    fe::TrainingSession& split = bound.value();
+    const auto whole = std::make_unique<Learner>();
+    split.initialize(fe::Seed{5});
+    whole->initialize(fe::Seed{5});
+    const auto step = [&](std::uint64_t n) {
+        const Batch batch(n);
+        const std::span<const fe::Label> labels(batch.y);
+        REQUIRE(split.step(batch.x, labels) == whole->step(batch.x, labels));
+        REQUIRE(std::ranges::equal(split.predict(batch.x), whole->predict(batch.x)));
+        CHECK(split.evaluate(batch.x, labels).loss == whole->evaluate(batch.x, labels).loss);
+    };
+    for (std::uint64_t i = 0; i < 20; ++i) step(i);
+    split.keep_best();
+    whole->session().keep_best();
+    step(20);
+    CHECK(split.restore_best());
+    CHECK(whole->session().restore_best());
+    step(21);
+    CHECK(fe::digest(split) == fe::digest(whole->session()));
+    for (std::size_t i = 0; i < split.parameter_count(); ++i)
+        for (std::size_t slot = 0; slot < 2; ++slot)
+            CHECK(std::ranges::equal(split.state(i, slot), whole->session().state(i, slot)));
+    CHECK(parameters.intact());
+    CHECK(state.intact());
+    CHECK(workspace.intact());
+    CHECK(split.parameters().data() == parameters.span().data());
+    CHECK(split.parameters().size() == parameters.bytes);
+}
+
+TEST_CASE("the three types of a Trainer are a session's memory, which binding leaves as it is") {
+    using Learner = fe::Trainer<small, immediate>;
+    static Learner::Parameters parameters;
+    static Learner::State state;
+    static Learner::Workspace workspace;
+    static_assert(Learner::state_bytes >= 2 * Learner::program.parameters * sizeof(float));
+    static_assert(Learner::parameter_bytes + Learner::state_bytes + Learner::workspace_bytes <= Learner::arena_bytes);
+    fe::TrainingSession first = Learner::bind(parameters, state, workspace);
+    first.initialize(fe::Seed{5});
+    const auto whole = std::make_unique<Learner>();
+    whole->initialize(fe::Seed{5});
+    for (std::uint64_t i = 0; i < 10; ++i) {
+        const Batch batch(i);
+        CHECK(first.step(batch.x, std::span<const fe::Label>(batch.y)) ==
+              whole->step(batch.x, std::span<const fe::Label>(batch.y)));
+        if (i != 4) continue;
+        // As after a reset with parameters and state retained: the workspace holds nothing that is needed.
+        fe::TrainingSession second = Learner::bind(parameters, state, workspace);
+        std::ranges::fill(workspace.bytes(), std::byte{0xFF});
+        second.set_iteration(first.iteration());
+        second.set_seed(first.seed());
+        first = second;
+    }
+    CHECK(fe::digest(first) == fe::digest(whole->session()));
+
+    using Stateless = fe::Trainer<digits, with_sgd>;
+    static_assert(Stateless::state_bytes == 0);
+    CHECK(Stateless::State{}.bytes().empty());
 }
 
 TEST_CASE("a model that arrives at run time compiles to the same program") {

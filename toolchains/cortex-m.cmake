@@ -12,12 +12,12 @@ set(CMAKE_CXX_FLAGS_INIT "-mcpu=${core} -mthumb ${fpu} -ffp-contract=off -Wno-ps
 # Images are linked with -nodefaultlibs, so that they hold nothing of libstdc++.
 set(CMAKE_CXX_STANDARD_LIBRARIES_INIT "-Wl,--start-group -lm -lc -lgcc -Wl,--end-group")
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)  # a program needs a board
-# Headers of the machine that builds are not those of the device.
+# Headers of the machine that builds are not those of the device; a package is where CMAKE_PREFIX_PATH says.
 set(CMAKE_FIND_ROOT_PATH /usr/lib/arm-none-eabi)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
-set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
 if(NOT isas)
     set(isas scalar)
 endif()

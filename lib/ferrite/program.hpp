@@ -58,6 +58,25 @@ struct Totals {
     std::uint32_t region_bytes[region_count]{};   ///< by Region, padding between the buffers included
     std::uint32_t region_offset[region_count]{};  ///< bytes from the start of the arena; parameters of inference are outside it
     std::uint32_t arena_bytes = 0;
+
+    /// Bytes of the arena in three blocks: see SplitArena. State and workspace hold two regions each.
+    [[nodiscard]] constexpr std::uint32_t parameter_bytes() const noexcept { return bytes(Region::parameters); }
+    [[nodiscard]] constexpr std::uint32_t state_bytes() const noexcept { return bytes(Region::optimizer, Region::best); }
+    [[nodiscard]] constexpr std::uint32_t workspace_bytes() const noexcept {
+        return bytes(Region::gradients, Region::planned);
+    }
+    /// Bytes from the start of a block to the region behind `first`.
+    [[nodiscard]] constexpr std::uint32_t behind(Region first) const noexcept {
+        return (bytes(first) + buffer_alignment - 1) / buffer_alignment * buffer_alignment;
+    }
+
+  private:
+    [[nodiscard]] constexpr std::uint32_t bytes(Region region) const noexcept {
+        return region_bytes[static_cast<std::size_t>(region)];
+    }
+    [[nodiscard]] constexpr std::uint32_t bytes(Region first, Region second) const noexcept {
+        return bytes(second) == 0 ? bytes(first) : behind(first) + bytes(second);
+    }
 };
 
 /// A program wherever its tables are.

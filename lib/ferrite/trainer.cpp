@@ -13,18 +13,14 @@ void assertion_failed(const char*) noexcept {
 
 namespace {
 
-/// Where each region begins, by Region. Step tables are read at every step and addresses resolved as it runs: a table of
-/// addresses would cost RAM that a microcontroller does not have.
-struct Memory {
-    Memory(const ProgramView& program, std::byte* arena, const std::byte* parameters, const float* input) noexcept {
-        for (std::size_t r = 0; r < region_count; ++r) base[r] = arena + program.totals->region_offset[r];
-        // Inference steps only read parameters; no step writes the input.
-        if (parameters) base[static_cast<std::size_t>(Region::parameters)] = const_cast<std::byte*>(parameters);
-        base[static_cast<std::size_t>(Region::input)] =
-            const_cast<std::byte*>(reinterpret_cast<const std::byte*>(input));
-    }
-    std::byte* base[static_cast<std::size_t>(Region::count)];
-};
+using trainer_detail::Memory;
+
+std::byte*& base(Memory& memory, Region region) noexcept { return memory.base[static_cast<std::size_t>(region)]; }
+
+/// No step writes the input.
+void set_input(Memory& memory, std::span<const float> inputs) noexcept {
+    base(memory, Region::input) = const_cast<std::byte*>(reinterpret_cast<const std::byte*>(inputs.data()));
+}
 
 float* address(const ProgramView& program, const Memory& memory, BufferId id) noexcept {
     if (id == no_buffer) return nullptr;
@@ -73,6 +69,10 @@ std::uint32_t rows_of(const ProgramView& program, std::span<const float> inputs)
     return static_cast<std::uint32_t>(rows < program.totals->batch ? rows : program.totals->batch);
 }
 
+bool trains(const ProgramView& program) noexcept {
+    return program.totals != nullptr && program.totals->status == Status::ok && program.totals->training;
+}
+
 bool aligned(const std::byte* p) noexcept { return reinterpret_cast<std::uintptr_t>(p) % buffer_alignment == 0; }
 
 void clear(std::byte* first, std::size_t bytes) noexcept {
@@ -88,25 +88,42 @@ std::uint32_t argmax(std::span<const float> row) noexcept {
     return best;
 }
 
+// A program has one of the two bind().
+[[gnu::always_inline]] inline TrainingSession::TrainingSession(const ProgramView& program, const Training& recipe) noexcept
+    : program_(program), recipe_(&recipe), learning_rate_(recipe.optimizer.learning_rate), weight_decay_(recipe.weight_decay) {}
+
 Result<TrainingSession> TrainingSession::bind(ProgramView program, const Training& recipe,
                                               std::span<std::byte> arena) noexcept {
-    if (program.totals == nullptr || program.totals->status != Status::ok || !program.totals->training)
-        return Status::empty_model;
+    if (!trains(program)) return Status::empty_model;
     if (arena.size() < program.totals->arena_bytes) return Status::arena_too_small;
     if (!aligned(arena.data())) return Status::misaligned;
-    TrainingSession session;
-    session.program_ = program;
-    session.recipe_ = &recipe;
-    session.arena_ = arena.data();
-    session.learning_rate_ = recipe.optimizer.learning_rate;
-    session.weight_decay_ = recipe.weight_decay;
+    TrainingSession session(program, recipe);
+    for (std::size_t r = 0; r < region_count; ++r)
+        session.memory_.base[r] = arena.data() + program.totals->region_offset[r];
+    return session;
+}
+
+Result<TrainingSession> TrainingSession::bind(ProgramView program, const Training& recipe, const SplitArena& arena) noexcept {
+    if (!trains(program)) return Status::empty_model;
+    const auto& [parameters, state, workspace] = arena;
+    const Totals& totals = *program.totals;
+    if (parameters.size() < totals.parameter_bytes() || state.size() < totals.state_bytes()) return Status::buffer_too_small;
+    if (workspace.size() < totals.workspace_bytes()) return Status::arena_too_small;
+    if (!aligned(parameters.data()) || !aligned(state.data()) || !aligned(workspace.data())) return Status::misaligned;
+    TrainingSession session(program, recipe);
+    const auto place = [&](std::span<std::byte> block, Region first, Region second) {
+        base(session.memory_, first) = block.data();
+        base(session.memory_, second) = block.data() + totals.behind(first);
+    };
+    base(session.memory_, Region::parameters) = parameters.data();
+    place(state, Region::optimizer, Region::best);
+    place(workspace, Region::gradients, Region::planned);
     return session;
 }
 
 void TrainingSession::initialize(Seed seed) noexcept {
     const Totals& totals = *program_.totals;
-    for (std::size_t region = 0; region < 3; ++region)
-        clear(arena_ + totals.region_offset[region], totals.region_bytes[region]);
+    for (std::size_t region = 0; region < 3; ++region) clear(memory_.base[region], totals.region_bytes[region]);
     for (std::size_t i = 0; i < parameter_count(); ++i) {
         const Parameter& p = program_.parameters[i];
         fill(parameter(i), p.initializer, p.fan_in, Random(seed, i));
@@ -126,9 +143,9 @@ bool TrainingSession::restore_best() noexcept {
     const Totals& totals = *program_.totals;
     const std::span<float> best = floats(totals.best_buffer);
     if (best.empty()) return false;
-    std::memcpy(arena_ + totals.region_offset[0], best.data(), totals.region_bytes[0]);
+    std::memcpy(memory_.base[0], best.data(), totals.region_bytes[0]);
     constexpr auto optimizer = static_cast<std::size_t>(Region::optimizer);
-    clear(arena_ + totals.region_offset[optimizer], totals.region_bytes[optimizer]);
+    clear(memory_.base[optimizer], totals.region_bytes[optimizer]);
     return true;
 }
 
@@ -146,7 +163,8 @@ float TrainingSession::train(Pass& pass, std::span<const float> inputs) noexcept
     pass.clip_norm = recipe_->clip_norm;
     const Totals& totals = *program_.totals;
     const std::size_t end = totals.link_step == no_step ? program_.steps.size() : totals.link_step;
-    execute(program_, {program_, arena_, nullptr, inputs.data()}, 0, end, pass, observer_);
+    set_input(memory_, inputs);
+    execute(program_, memory_, 0, end, pass, observer_);
     const float loss = floats(totals.loss_buffer)[0];
     if (!(loss - loss == 0.0f)) restore_best();
     return loss;
@@ -168,32 +186,32 @@ float TrainingSession::step(std::span<const float> inputs, std::span<const float
 std::span<const float> TrainingSession::predict(std::span<const float> inputs) noexcept {
     const Totals& totals = *program_.totals;
     Pass pass{.rows = rows_of(program_, inputs), .workers = workers_};
-    const Memory memory(program_, arena_, nullptr, inputs.data());
-    execute(program_, memory, 0, totals.forward_steps, pass, observer_);
+    set_input(memory_, inputs);
+    execute(program_, memory_, 0, totals.forward_steps, pass, observer_);
     if (totals.link_step != no_step)
-        execute(program_, memory, totals.link_step, std::size_t{totals.link_step} + 1, pass, observer_);
-    return {address(program_, memory, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
+        execute(program_, memory_, totals.link_step, std::size_t{totals.link_step} + 1, pass, observer_);
+    return {address(program_, memory_, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
 }
 
 Evaluation TrainingSession::evaluate(std::span<const float> inputs, std::span<const Label> labels) noexcept {
     const Totals& totals = *program_.totals;
     Pass pass{.rows = rows_of(program_, inputs), .labels = labels.data(), .workers = workers_};
     FERRITE_ASSERT(recipe_->loss.labels && labels.size() >= pass.rows);
-    const Memory memory(program_, arena_, nullptr, inputs.data());
-    execute(program_, memory, 0, totals.forward_steps, pass, observer_);
+    set_input(memory_, inputs);
+    execute(program_, memory_, 0, totals.forward_steps, pass, observer_);
     const std::size_t outputs = totals.output.elements();
-    const float* z = address(program_, memory, totals.output_buffer);
+    const float* z = address(program_, memory_, totals.output_buffer);
     Evaluation result;
     for (std::size_t r = 0; r < pass.rows; ++r)
         if (argmax({z + r * outputs, outputs}) == labels[r]) ++result.correct;
-    execute(program_, memory, totals.forward_steps, std::size_t{totals.forward_steps} + 1, pass, observer_);
+    execute(program_, memory_, totals.forward_steps, std::size_t{totals.forward_steps} + 1, pass, observer_);
     result.loss = floats(totals.loss_buffer)[0];
     return result;
 }
 
 std::span<float> TrainingSession::floats(BufferId id) const noexcept {
     if (id == no_buffer) return {};
-    return {address(program_, {program_, arena_, nullptr, nullptr}, id), program_.buffers[id].bytes / sizeof(float)};
+    return {address(program_, memory_, id), program_.buffers[id].bytes / sizeof(float)};
 }
 std::span<float> TrainingSession::parameter(std::size_t i) const noexcept {
     return floats(program_.parameters[i].value);
@@ -206,7 +224,7 @@ std::span<float> TrainingSession::state(std::size_t i, std::size_t slot) const n
     return floats(program_.parameters[i].state[slot]);
 }
 std::span<const std::byte> TrainingSession::parameters() const noexcept {
-    return {arena_ + program_.totals->region_offset[0], program_.totals->region_bytes[0]};
+    return {memory_.base[0], program_.totals->region_bytes[0]};
 }
 
 float TrainingSession::penalty() const noexcept {
@@ -232,17 +250,18 @@ Result<InferenceSession> InferenceSession::bind(ProgramView program, std::span<c
     if (!aligned(arena.data()) || !aligned(parameters.data())) return Status::misaligned;
     InferenceSession session;
     session.program_ = program;
-    session.parameters_ = parameters.data();
-    session.arena_ = arena.data();
+    // The steps of inference only read parameters.
+    base(session.memory_, Region::parameters) = const_cast<std::byte*>(parameters.data());
+    base(session.memory_, Region::planned) = arena.data();
     return session;
 }
 
 std::span<const float> InferenceSession::predict(std::span<const float> inputs) noexcept {
     const Totals& totals = *program_.totals;
     Pass pass{.rows = rows_of(program_, inputs), .workers = workers_};
-    const Memory memory(program_, arena_, parameters_, inputs.data());
-    execute(program_, memory, 0, program_.steps.size(), pass, observer_);
-    return {address(program_, memory, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
+    set_input(memory_, inputs);
+    execute(program_, memory_, 0, program_.steps.size(), pass, observer_);
+    return {address(program_, memory_, totals.output_buffer), std::size_t{pass.rows} * totals.output.elements()};
 }
 
 }  // namespace ferrite

@@ -20,7 +20,23 @@ struct Evaluation {
     std::uint32_t correct = 0;  ///< samples whose largest output is at their label (the first one, if several are)
 };
 
-/// A training program bound to an arena. Copies refer to the same memory; nothing is owned.
+namespace trainer_detail {
+/// Where each region of a program begins, by Region; the input changes with every call. Step tables are read at every step and
+/// addresses resolved as it runs: a table of addresses would cost RAM that a microcontroller does not have.
+struct Memory {
+    std::byte* base[static_cast<std::size_t>(Region::count)];
+};
+}  // namespace trainer_detail
+
+/// The arena of a training program in three blocks, for a device whose memories are fast, large or retained. Each block starts
+/// at a multiple of buffer_alignment and has the bytes that Totals says.
+struct SplitArena {
+    std::span<std::byte> parameters;  ///< parameter_bytes(): what is learned
+    std::span<std::byte> state;       ///< state_bytes(): of the optimizer, touched once a step; the best parameters
+    std::span<std::byte> workspace;   ///< workspace_bytes(): gradients, activations and scratch, of no use after a step
+};
+
+/// A training program bound to its memory. Copies refer to the same memory; nothing is owned.
 class TrainingSession {
   public:
     TrainingSession() noexcept = default;
@@ -30,6 +46,10 @@ class TrainingSession {
     /// not start at a multiple of buffer_alignment. Does not touch the memory: call initialize() or load parameters.
     [[nodiscard]] static Result<TrainingSession> bind(ProgramView program, const Training& recipe,
                                                       std::span<std::byte> arena) noexcept;
+    /// The same in three blocks, with the same bits. buffer_too_small: the parameters or the state; arena_too_small: the
+    /// workspace.
+    [[nodiscard]] static Result<TrainingSession> bind(ProgramView program, const Training& recipe,
+                                                      const SplitArena& arena) noexcept;
 
     /// Gives every parameter its start value and the optimizer its zero state; iteration 0. Parameter p (counted over
     /// the model) takes stream p of the seed.
@@ -85,12 +105,13 @@ class TrainingSession {
     void use(const Workers* workers) noexcept { workers_ = workers; }
 
   private:
+    TrainingSession(const ProgramView& program, const Training& recipe) noexcept;
     float train(Pass& pass, std::span<const float> inputs) noexcept;
     [[nodiscard]] std::span<float> floats(BufferId id) const noexcept;
 
     ProgramView program_{};
     const Training* recipe_ = nullptr;
-    std::byte* arena_ = nullptr;
+    trainer_detail::Memory memory_{};
     const Observer* observer_ = nullptr;
     const Workers* workers_ = nullptr;
     Seed seed_{};
@@ -146,8 +167,7 @@ class InferenceSession {
 
   private:
     ProgramView program_{};
-    const std::byte* parameters_ = nullptr;
-    std::byte* arena_ = nullptr;
+    trainer_detail::Memory memory_{};
     const Observer* observer_ = nullptr;
     const Workers* workers_ = nullptr;
 };
@@ -178,10 +198,27 @@ struct Compiled {
     static_assert(explain<wide.status>());
     static constexpr auto program = shrink<wide.steps, wide.buffers, wide.parameter_arrays>(wide);
 };
+
+/// Bytes for a region of a program.
+template <std::size_t Bytes>
+class alignas(buffer_alignment) Block {
+  public:
+    [[nodiscard]] std::span<std::byte> bytes() noexcept { return bytes_; }
+
+  private:
+    std::byte bytes_[Bytes];
+};
+/// Sgd has no state.
+template <>
+class Block<0> {
+  public:
+    [[nodiscard]] std::span<std::byte> bytes() noexcept { return {}; }
+};
 }  // namespace trainer_detail
 
 /// A model in training, arena included: put it in .bss and the linker map shows every byte. `model` and `recipe` are
-/// constexpr objects with static storage. Not copyable; the calls are those of TrainingSession.
+/// constexpr objects with static storage. Not copyable; the calls are those of TrainingSession. Without an object of it, its
+/// types Parameters, State and Workspace are the arena in three, each for a memory of its own.
 template <const auto& model, const auto& recipe>
 class Trainer {
   public:
@@ -189,7 +226,20 @@ class Trainer {
     /// Bytes of parameters, optimizer state, gradients, activations and scratch.
     static constexpr std::size_t arena_bytes = program.arena_bytes;
 
-    Trainer() noexcept { bind(); }
+    /// Of the three parts.
+    static constexpr std::size_t parameter_bytes = program.parameter_bytes(), state_bytes = program.state_bytes(),
+                                 workspace_bytes = program.workspace_bytes();
+    struct Parameters : trainer_detail::Block<parameter_bytes> {};
+    struct State : trainer_detail::Block<state_bytes> {};
+    struct Workspace : trainer_detail::Block<workspace_bytes> {};
+
+    /// A session in three objects, which may stand in three sections and must outlive it. It touches none of them: where
+    /// a memory keeps them over a reset, they are what they were.
+    [[nodiscard]] static TrainingSession bind(Parameters& parameters, State& state, Workspace& workspace) noexcept {
+        return checked(TrainingSession::bind(program.view(), recipe, {parameters.bytes(), state.bytes(), workspace.bytes()}));
+    }
+
+    Trainer() noexcept : session_(checked(TrainingSession::bind(program.view(), recipe, arena_))) {}
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
 
@@ -210,10 +260,9 @@ class Trainer {
     [[nodiscard]] TrainingSession& session() noexcept { return session_; }
 
   private:
-    void bind() noexcept {
-        const auto bound = TrainingSession::bind(program.view(), recipe, arena_);
+    static TrainingSession checked(const Result<TrainingSession>& bound) noexcept {
         FERRITE_ASSERT(bound.ok());
-        session_ = bound.value();
+        return bound.value();
     }
     alignas(buffer_alignment) std::byte arena_[arena_bytes];
     TrainingSession session_;

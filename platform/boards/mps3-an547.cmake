@@ -5,6 +5,7 @@ set(board_vectors 0x00000000 512K)
 set(board_flash 0x01000000 2M)
 set(board_ram 0x21000000 4M)
 set(board_arena 0x60000000 2048M)
+set(board_memories DTCM 0x20000000 512K)
 set(board_counter 0x49302018)  # FPGAIO COUNTER
 set(board_counter_hz 20000000)
 set(board_qemu mps3-an547)

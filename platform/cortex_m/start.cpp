@@ -11,7 +11,8 @@ int main(int, char**);
 extern "C" {
 // From firmware.ld.in.
 extern std::uint32_t __vectors[], __stack_bottom[], __stack_guard_end[], __stack_top[];
-extern std::byte __data_start[], __data_end[], __data_load[], __bss_start[], __bss_end[], __arena_start[], __arena_end[];
+extern std::byte __data_start[], __data_end[], __data_load[], __bss_start[], __bss_end[];
+extern std::byte __parameters_clear[], __parameters_end[], __state_clear[], __state_end[], __arena_start[], __arena_end[];
 extern void (*const __init_array_start[])();
 extern void (*const __init_array_end[])();
 
@@ -129,8 +130,11 @@ extern "C" [[noreturn, gnu::used]] void ferrite_start() {
 #endif
     asm volatile("dsb\n isb" ::: "memory");
     std::memcpy(__data_start, __data_load, static_cast<std::size_t>(__data_end - __data_start));
-    std::memset(__bss_start, 0, static_cast<std::size_t>(__bss_end - __bss_start));
-    std::memset(__arena_start, 0, static_cast<std::size_t>(__arena_end - __arena_start));
+    const auto clear = [](std::byte* first, std::byte* last) { std::memset(first, 0, static_cast<std::size_t>(last - first)); };
+    clear(__bss_start, __bss_end);
+    clear(__parameters_clear, __parameters_end);
+    clear(__state_clear, __state_end);
+    clear(__arena_start, __arena_end);
     if (&initialise_monitor_handles != nullptr) initialise_monitor_handles();
     for (auto* function = __init_array_start; function != __init_array_end; ++function) (*function)();
     static char name[] = "firmware";
