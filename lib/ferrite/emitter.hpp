@@ -65,6 +65,7 @@ struct Parameter {
     std::uint32_t elements = 0;
     std::uint32_t fan_in = 1;
     Initializer initializer{};
+    Fill* fill = nullptr;  ///< of the initializer, set by the compiler; null: the array starts from zeros, or is not initialized
     bool trainable = true;
     bool decays = true;  ///< weight decay concerns it: weights yes, biases no
     /// gamma of a BatchNorm that an inference program has folded away: W of the Dense that took it in. This array, the two
@@ -229,6 +230,7 @@ class Emitter {
             fail(Status::too_many_steps);
             return 0;
         }
+        if (training() && p.initializer.kind != Initializer::Kind::zero) p.fill = fill_of(p.initializer.kind);
         p.value = add_buffer({.name = p.name, .region = Region::parameters, .layer = p.layer}, p.elements);
         if (training() && p.trainable) {
             constexpr const char* state_name[] = {"state 0", "state 1"};

@@ -21,28 +21,30 @@ float Random::normal(std::uint64_t position) const noexcept {
     return radius[0] * angle[0];
 }
 
-void fill(std::span<float> values, Initializer initializer, std::uint32_t fan_in, Random random) noexcept {
-    using Kind = Initializer::Kind;
-    const float n = static_cast<float>(fan_in == 0 ? 1 : fan_in);
-    const auto normal = [&](float deviation) {
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = deviation * random.normal(i);
-    };
-    const auto uniform = [&](float limit) {
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.uniform(i, -limit, limit);
-    };
-    const auto constant = [&](float value) {
-        for (float& v : values) v = value;
-    };
-    switch (initializer.kind) {
-        case Kind::zero: return constant(0.0f);
-        case Kind::constant: return constant(initializer.value);
-        case Kind::normal: return normal(initializer.value);
-        case Kind::automatic:
-        case Kind::xavier_normal: return normal(1.0f / __builtin_sqrtf(n));
-        case Kind::xavier_uniform: return uniform(__builtin_sqrtf(3.0f / n));
-        case Kind::he_normal: return normal(__builtin_sqrtf(2.0f / n));
-        case Kind::he_uniform: return uniform(__builtin_sqrtf(6.0f / n));
-    }
+namespace initializer_detail {
+
+namespace {
+float inputs(std::uint32_t fan_in) noexcept { return static_cast<float>(fan_in == 0 ? 1 : fan_in); }
+}  // namespace
+
+void fill_constant(std::span<float> values, Initializer initializer, std::uint32_t, Random) noexcept {
+    const float value = initializer.kind == Initializer::Kind::zero ? 0.0f : initializer.value;
+    for (float& v : values) v = value;
 }
+
+void fill_normal(std::span<float> values, Initializer initializer, std::uint32_t fan_in, Random random) noexcept {
+    using Kind = Initializer::Kind;
+    const float deviation = initializer.kind == Kind::normal      ? initializer.value
+                            : initializer.kind == Kind::he_normal ? __builtin_sqrtf(2.0f / inputs(fan_in))
+                                                                  : 1.0f / __builtin_sqrtf(inputs(fan_in));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = deviation * random.normal(i);
+}
+
+void fill_uniform(std::span<float> values, Initializer initializer, std::uint32_t fan_in, Random random) noexcept {
+    const float limit = __builtin_sqrtf((initializer.kind == Initializer::Kind::he_uniform ? 6.0f : 3.0f) / inputs(fan_in));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.uniform(i, -limit, limit);
+}
+
+}  // namespace initializer_detail
 
 }  // namespace ferrite

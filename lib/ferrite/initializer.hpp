@@ -72,8 +72,35 @@ struct HeUniform {
     constexpr operator Initializer() const noexcept { return {Initializer::Kind::he_uniform, 0}; }
 };
 
+/// What fills an array: fill() with an initializer of the right kinds. Programs hold these, so that the linker drops what no
+/// parameter starts from.
+using Fill = void(std::span<float> values, Initializer initializer, std::uint32_t fan_in, Random random) noexcept;
+
+namespace initializer_detail {
+Fill fill_constant;
+Fill fill_normal;
+Fill fill_uniform;
+}  // namespace initializer_detail
+
+[[nodiscard]] constexpr Fill* fill_of(Initializer::Kind kind) noexcept {
+    using Kind = Initializer::Kind;
+    switch (kind) {
+        case Kind::zero:
+        case Kind::constant: return &initializer_detail::fill_constant;
+        case Kind::xavier_uniform:
+        case Kind::he_uniform: return &initializer_detail::fill_uniform;
+        case Kind::automatic:
+        case Kind::normal:
+        case Kind::xavier_normal:
+        case Kind::he_normal: return &initializer_detail::fill_normal;
+    }
+    return &initializer_detail::fill_normal;
+}
+
 /// Fills `values` with element i of `random`'s stream, scaled as `initializer` says for this fan-in (>= 1).
 /// `automatic` counts as xavier_normal: the compiler has resolved it where a following activation is known.
-void fill(std::span<float> values, Initializer initializer, std::uint32_t fan_in, Random random) noexcept;
+inline void fill(std::span<float> values, Initializer initializer, std::uint32_t fan_in, Random random) noexcept {
+    fill_of(initializer.kind)(values, initializer, fan_in, random);
+}
 
 }  // namespace ferrite

@@ -29,24 +29,29 @@ void prepare_adam(const Optimizer& o, float learning_rate, std::uint32_t t, Upda
     k.c = paper ? 1.0f / second : 1.0f;
 }
 
-}  // namespace optimizer_detail
-
-float Schedule::factor(std::uint32_t t) const noexcept {
-    using V = simd::Vector<Scalar>;
-    if (t < warmup) return static_cast<float>(t + 1) / static_cast<float>(warmup);
-    t -= warmup;
-    switch (kind) {
-        case Kind::constant: return 1.0f;
-        case Kind::step: return optimizer_detail::power(value, t / period);
-        case Kind::cosine: {
-            if (t >= period) return value;
-            const float turns = 0.5f * (static_cast<float>(t) / static_cast<float>(period));
-            float c[1];
-            simd::sin_cos_2pi(V::broadcast(turns)).cos.store(c);
-            return value + (1.0f - value) * (0.5f * (1.0f + c[0]));
-        }
-    }
-    return 1.0f;
+namespace {
+float rise(const Schedule& s, std::uint32_t t) noexcept {
+    return static_cast<float>(t + 1) / static_cast<float>(s.warmup);
 }
+}  // namespace
+
+float constant_rate(const Schedule& s, std::uint32_t t) noexcept { return t < s.warmup ? rise(s, t) : 1.0f; }
+
+float step_decay(const Schedule& s, std::uint32_t t) noexcept {
+    return t < s.warmup ? rise(s, t) : power(s.value, (t - s.warmup) / s.period);
+}
+
+float cosine_decay(const Schedule& s, std::uint32_t t) noexcept {
+    using V = simd::Vector<Scalar>;
+    if (t < s.warmup) return rise(s, t);
+    t -= s.warmup;
+    if (t >= s.period) return s.value;
+    const float turns = 0.5f * (static_cast<float>(t) / static_cast<float>(s.period));
+    float c[1];
+    simd::sin_cos_2pi(V::broadcast(turns)).cos.store(c);
+    return s.value + (1.0f - s.value) * (0.5f * (1.0f + c[0]));
+}
+
+}  // namespace optimizer_detail
 
 }  // namespace ferrite

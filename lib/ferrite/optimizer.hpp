@@ -176,22 +176,33 @@ struct AdamW {
 };
 
 /// The learning rate over the iterations, as a factor in [0, 1]: a linear rise from 1 / warmup over the first `warmup`
-/// iterations, then the kind's own curve, which starts counting there.
+/// iterations, then a curve, which starts counting there. A schedule of your own is a config struct that converts to this.
 struct Schedule {
-    enum class Kind : std::uint8_t { constant, step, cosine };
-    Kind kind = Kind::constant;
+    /// The factor for iteration t = 0, 1, ..., warmup included; null: 1, for ever. A pointer, so that the linker drops every
+    /// curve that no recipe mentions.
+    float (*curve)(const Schedule&, std::uint32_t t) noexcept = nullptr;
     std::uint32_t warmup = 0;  ///< iterations
     std::uint32_t period = 1;  ///< iterations
     float value = 1;
 
     /// The factor for iteration t = 0, 1, ...
-    [[nodiscard]] float factor(std::uint32_t t) const noexcept;
-    [[nodiscard]] constexpr bool valid() const noexcept { return period >= 1 && value >= 0.0f && value <= 1.0f; }
+    [[nodiscard]] float factor(std::uint32_t t) const noexcept { return curve == nullptr ? 1.0f : curve(*this, t); }
+    [[nodiscard]] constexpr bool valid() const noexcept {
+        return period >= 1 && value >= 0.0f && value <= 1.0f && (curve != nullptr || warmup == 0);
+    }
 };
+
+namespace optimizer_detail {
+float constant_rate(const Schedule&, std::uint32_t t) noexcept;
+float step_decay(const Schedule&, std::uint32_t t) noexcept;
+float cosine_decay(const Schedule&, std::uint32_t t) noexcept;
+}  // namespace optimizer_detail
 
 struct ConstantRate {
     std::uint32_t warmup = 0;
-    constexpr operator Schedule() const noexcept { return {.warmup = warmup}; }
+    constexpr operator Schedule() const noexcept {
+        return {.curve = warmup == 0 ? nullptr : &optimizer_detail::constant_rate, .warmup = warmup};
+    }
 };
 /// factor = multiply^floor(t / every).
 struct StepDecay {
@@ -199,7 +210,7 @@ struct StepDecay {
     float multiply = 0.1f;
     std::uint32_t warmup = 0;
     constexpr operator Schedule() const noexcept {
-        return {.kind = Schedule::Kind::step, .warmup = warmup, .period = every, .value = multiply};
+        return {.curve = &optimizer_detail::step_decay, .warmup = warmup, .period = every, .value = multiply};
     }
 };
 /// factor = floor + (1 - floor) (1 + cos(pi t / iterations)) / 2, then floor for ever. Loshchilov and Hutter,
@@ -209,7 +220,7 @@ struct CosineDecay {
     float floor = 0;
     std::uint32_t warmup = 0;
     constexpr operator Schedule() const noexcept {
-        return {.kind = Schedule::Kind::cosine, .warmup = warmup, .period = iterations, .value = floor};
+        return {.curve = &optimizer_detail::cosine_decay, .warmup = warmup, .period = iterations, .value = floor};
     }
 };
 

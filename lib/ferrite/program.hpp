@@ -156,10 +156,12 @@ inline void run_clip_norm(const Call& call) {
 constexpr void emit_link(Emitter& e, Link link, BufferId z, BufferId y, std::uint16_t layer,
                          std::uint32_t outputs) noexcept {
     if (link == Link::none) return;
-    Step s{.name = link == Link::softmax ? "softmax" : "sigmoid",
-           .run = link == Link::softmax ? &activation_detail::softmax_forward : &run_sigmoid_link,
+    const bool softmax = link == Link::softmax;
+    const std::uint8_t workers = softmax ? activation_detail::softmax_workers(e, outputs) : e.map_workers(outputs);
+    Step s{.name = softmax ? "softmax" : "sigmoid",
+           .run = softmax ? activation_detail::softmax_for(workers) : &run_sigmoid_link,
            .layer = layer,
-           .workers = link == Link::softmax ? activation_detail::softmax_workers(e, outputs) : e.map_workers(outputs),
+           .workers = workers,
            .size = {outputs, 0}};
     s.operand[0] = y;
     s.operand[1] = z;
@@ -268,7 +270,7 @@ constexpr std::size_t fuse(std::span<Step> steps, std::span<Buffer> buffers, std
     std::uint16_t forward = totals.forward_steps;
     for (std::size_t s = 0; s < steps.size(); ++s) {
         Step merged = steps[s];
-        if (folding && s + 1 < steps.size() && merged.run == &dense_detail::forward) {
+        if (folding && s + 1 < steps.size() && dense_detail::is_forward(merged.run)) {
             const Step& next = steps[s + 1];
             const BufferId between = merged.operand[0];
             if (next.run == &normalization_detail::batch_norm_inference && next.operand[1] == between &&

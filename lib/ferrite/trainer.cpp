@@ -88,19 +88,12 @@ std::uint32_t argmax(std::span<const float> row) noexcept {
     return best;
 }
 
-// A program has one of the two bind().
-[[gnu::always_inline]] inline TrainingSession::TrainingSession(const ProgramView& program, const Training& recipe) noexcept
-    : program_(program), recipe_(&recipe), learning_rate_(recipe.optimizer.learning_rate), weight_decay_(recipe.weight_decay) {}
-
 Result<TrainingSession> TrainingSession::bind(ProgramView program, const Training& recipe,
                                               std::span<std::byte> arena) noexcept {
     if (!trains(program)) return Status::empty_model;
     if (arena.size() < program.totals->arena_bytes) return Status::arena_too_small;
     if (!aligned(arena.data())) return Status::misaligned;
-    TrainingSession session(program, recipe);
-    for (std::size_t r = 0; r < region_count; ++r)
-        session.memory_.base[r] = arena.data() + program.totals->region_offset[r];
-    return session;
+    return TrainingSession(program, recipe, arena.data());
 }
 
 Result<TrainingSession> TrainingSession::bind(ProgramView program, const Training& recipe, const SplitArena& arena) noexcept {
@@ -126,7 +119,7 @@ void TrainingSession::initialize(Seed seed) noexcept {
     for (std::size_t region = 0; region < 3; ++region) clear(memory_.base[region], totals.region_bytes[region]);
     for (std::size_t i = 0; i < parameter_count(); ++i) {
         const Parameter& p = program_.parameters[i];
-        fill(parameter(i), p.initializer, p.fan_in, Random(seed, i));
+        if (p.fill) p.fill(parameter(i), p.initializer, p.fan_in, Random(seed, i));
     }
     seed_ = seed;
     iteration_ = 0;

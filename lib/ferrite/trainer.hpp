@@ -105,7 +105,16 @@ class TrainingSession {
     void use(const Workers* workers) noexcept { workers_ = workers; }
 
   private:
-    TrainingSession(const ProgramView& program, const Training& recipe) noexcept;
+    template <const auto& model, const auto& recipe>
+    friend class Trainer;
+    TrainingSession(const ProgramView& program, const Training& recipe) noexcept
+        : program_(program), recipe_(&recipe), learning_rate_(recipe.optimizer.learning_rate),
+          weight_decay_(recipe.weight_decay) {}
+    /// What bind() checks holds: the compiler knows a Trainer's.
+    TrainingSession(const ProgramView& program, const Training& recipe, std::byte* arena) noexcept
+        : TrainingSession(program, recipe) {
+        for (std::size_t r = 0; r < region_count; ++r) memory_.base[r] = arena + program.totals->region_offset[r];
+    }
     float train(Pass& pass, std::span<const float> inputs) noexcept;
     [[nodiscard]] std::span<float> floats(BufferId id) const noexcept;
 
@@ -239,7 +248,7 @@ class Trainer {
         return checked(TrainingSession::bind(program.view(), recipe, {parameters.bytes(), state.bytes(), workspace.bytes()}));
     }
 
-    Trainer() noexcept : session_(checked(TrainingSession::bind(program.view(), recipe, arena_))) {}
+    Trainer() noexcept : session_(program.view(), recipe, arena_) {}
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
 
@@ -264,6 +273,7 @@ class Trainer {
         FERRITE_ASSERT(bound.ok());
         return bound.value();
     }
+    static_assert(program.status == Status::ok && program.training);
     alignas(buffer_alignment) std::byte arena_[arena_bytes];
     TrainingSession session_;
 };

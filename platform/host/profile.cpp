@@ -271,7 +271,7 @@ Access access(const ProgramView& program, const Step& step, std::size_t k) {
     // Its own scratch memory, which stays where the step works.
     if (buffer.region == Region::planned && buffer.first == buffer.last) return {};
     // Named, but needed for dx and for an update alone.
-    if (step.run == &dense_detail::backward && (k == 4 || (k == 3 && step.operand[0] == no_buffer))) return {};
+    if (dense_detail::is_backward(step.run) && (k == 4 || (k == 3 && step.operand[0] == no_buffer))) return {};
     const bool written = k == 0 || (buffer.region == Region::gradients && k != 1);
     return {!written, written};
 }

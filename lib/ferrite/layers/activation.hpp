@@ -26,9 +26,10 @@ constexpr void backward(Emitter& e, Node& n, const Kernel<Map>& map, BufferId ke
             .size = {n.in.elements(), 0}, .constant = {constant}});
 }
 
-inline void softmax_forward(const Call& call) {
+template <bool shared>
+void softmax_forward(const Call& call) {
     const std::size_t columns = call.step->size[0];
-    const auto [first, rows] = call.share(call.pass->rows, 1);
+    const auto [first, rows] = shared ? call.share(call.pass->rows, 1) : Share{0, call.pass->rows};
     kernels::softmax({.x = call.at(1, first * columns), .dy = nullptr, .y = call.at(0, first * columns), .rows = rows,
                       .columns = columns});
 }
@@ -37,6 +38,10 @@ inline void softmax_backward(const Call& call) {
     const auto [first, rows] = call.share(call.pass->rows, 1);
     kernels::softmax_backward({.x = call.at(2, first * columns), .dy = call.at(1, first * columns),
                                .y = call.at(0, first * columns), .rows = rows, .columns = columns});
+}
+// A step of a single worker runs what divides nothing.
+constexpr Run* softmax_for(std::uint8_t workers) noexcept {
+    return workers > 1 ? &softmax_forward<true> : &softmax_forward<false>;
 }
 constexpr std::uint8_t softmax_workers(const Emitter& e, std::uint32_t elements) noexcept {
     return e.workers(std::uint64_t{64} * elements * e.batch(), e.batch());
@@ -118,8 +123,8 @@ struct Softmax : activation_detail::Elementwise {
     static constexpr Nonlinearity nonlinearity = Nonlinearity::distribution;
     constexpr void forward(Emitter& e, Node& n) const noexcept {
         n.y = e.activation("softmax", n.layer, n.out.elements(), n.x);
-        e.step({.name = "softmax", .run = &activation_detail::softmax_forward, .layer = n.layer,
-                .workers = activation_detail::softmax_workers(e, n.in.elements()),
+        const std::uint8_t workers = activation_detail::softmax_workers(e, n.in.elements());
+        e.step({.name = "softmax", .run = activation_detail::softmax_for(workers), .layer = n.layer, .workers = workers,
                 .operand = operands(n.y, n.x), .size = {n.out.elements(), 0}});
     }
     constexpr void backward(Emitter& e, Node& n) const noexcept {

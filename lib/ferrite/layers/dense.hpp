@@ -15,16 +15,19 @@ constexpr std::size_t runs(std::size_t size, std::size_t run) noexcept { return 
 
 /// Shared by columns of y or by its rows, whichever makes the larger share the smaller one: columns read W once between them,
 /// rows serve narrow outputs.
-inline void forward(const Call& call) {
+template <bool shared>
+void forward(const Call& call) {
     const Step& step = *call.step;
     const std::size_t inputs = step.size[0], outputs = step.size[1], batch = call.pass->rows;
-    const auto largest = [&](std::size_t size, std::size_t run) { return runs(runs(size, run), call.workers) * run; };
     Share rows{0, batch}, columns{0, outputs};
-    if (largest(outputs, column_run(outputs)) * batch <= largest(batch, row_run) * outputs)
-        columns = call.share(outputs, column_run(outputs));
-    else
-        rows = call.share(batch, row_run);
-    if (rows.count == 0 || columns.count == 0) return;
+    if constexpr (shared) {
+        const auto largest = [&](std::size_t size, std::size_t run) { return runs(runs(size, run), call.workers) * run; };
+        if (largest(outputs, column_run(outputs)) * batch <= largest(batch, row_run) * outputs)
+            columns = call.share(outputs, column_run(outputs));
+        else
+            rows = call.share(batch, row_run);
+        if (rows.count == 0 || columns.count == 0) return;
+    }
     kernels::gemm({.a = call.at(1, rows.first * inputs), .a_row = inputs, .a_step = 1, .b = call.at(3, columns.first),
                    .b_row = outputs, .c = call.at(0, rows.first * outputs + columns.first), .c_row = outputs,
                    .m = rows.count, .n = columns.count, .k = inputs, .bias = call.at(4, columns.first),
@@ -32,12 +35,13 @@ inline void forward(const Call& call) {
 }
 
 /// Shared by inputs. The first worker, whose share is the smallest, has b as well.
-inline void backward(const Call& call) {
+template <bool shared>
+void backward(const Call& call) {
     const Step& step = *call.step;
     const std::size_t inputs = step.size[0], outputs = step.size[1];
-    const auto [first, count] = call.share(inputs, column_run(inputs));
+    const auto [first, count] = shared ? call.share(inputs, column_run(inputs)) : Share{0, inputs};
     const std::size_t row = first * outputs;  // of W, its gradient and its states
-    const bool bias = call.worker == 0;
+    const bool bias = !shared || call.worker == 0;
     kernels::dense_backward({.x = call.at(6, first),
                              .dy = call.operand[1],
                              .w = call.at(3, row),
@@ -57,8 +61,14 @@ inline void backward(const Call& call) {
                              .b_state = {call.operand[8], call.operand[10]},
                              .w_constants = &call.pass->weights.gradient_scale,
                              .b_constants = &call.pass->others.gradient_scale,
-                             .scratch = call.at(5, call.worker * step.scratch)});
+                             .scratch = call.at(5, shared ? call.worker * step.scratch : 0)});
 }
+
+// A step of a single worker runs what divides nothing.
+constexpr Run* forward_for(std::uint8_t workers) noexcept { return workers > 1 ? &forward<true> : &forward<false>; }
+constexpr Run* backward_for(std::uint8_t workers) noexcept { return workers > 1 ? &backward<true> : &backward<false>; }
+constexpr bool is_forward(Run* run) noexcept { return run == &forward<true> || run == &forward<false>; }
+constexpr bool is_backward(Run* run) noexcept { return run == &backward<true> || run == &backward<false>; }
 
 }  // namespace dense_detail
 
@@ -100,7 +110,7 @@ struct Dense {
         const std::size_t by_columns = runs(units, column_run(units)), by_rows = runs(e.batch(), row_run);
         const std::uint8_t workers = e.workers(flops * e.batch(), by_columns < by_rows ? by_rows : by_columns);
         e.step({.name = "dense",
-                .run = &dense_detail::forward,
+                .run = dense_detail::forward_for(workers),
                 .layer = n.layer,
                 .takes_map = true,
                 .workers = workers,
@@ -124,7 +134,7 @@ struct Dense {
             if (own != 0) scratch = e.scratch("transposed W", n.layer, workers * own);
         }
         Step s{.name = "dense backward",
-               .run = &dense_detail::backward,
+               .run = dense_detail::backward_for(workers),
                .layer = n.layer,
                .takes_map = n.wants_dx,
                .takes_auxiliary = n.wants_dx,

@@ -27,11 +27,11 @@ FERRITE_INLINE void each(const Map& map, Body body, Begin begin) {
         for (int o = 0; o < operands; ++o) p[o] = map.operand[o] + row * map.stride[o];
         begin(row);
         std::size_t i = 0;
-        if constexpr (unroll > 1 && width > 1)
+        if constexpr (unroll > 1 && !(width == 1 && built_for_size))
             for (; i + unroll * width <= columns; i += unroll * width)
                 for (std::size_t v = 0; v < unroll; ++v) body(p, i + v * width, width);
         for (; i + width <= columns; i += width) body(p, i, width);
-        if (i < columns) body(p, i, columns - i);
+        if (width > 1 && i < columns) body(p, i, columns - i);
     }
 }
 
@@ -88,7 +88,7 @@ FERRITE_INLINE void update_map(const Map& map) {
     const UpdateVectors<Isa> k(map.constants);
     if (map.factor != nullptr)
         update_map<Isa, Rule, unroll, Gradients::outer_product>(map, k);
-    else if (Vector<Isa>::width > 1 && map.constants[0] == 1.0f && map.constants[1] == __builtin_inff())
+    else if (!(Vector<Isa>::width == 1 && built_for_size) && map.constants[0] == 1.0f && map.constants[1] == __builtin_inff())
         update_map<Isa, Rule, unroll, Gradients::as_they_are>(map, k);
     else
         update_map<Isa, Rule, 1, Gradients::clipped>(map, k);

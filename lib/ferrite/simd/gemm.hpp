@@ -40,16 +40,14 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; without vectors there is little to gain from many shapes, and built for size there are single rows only.
+/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
-template <class Isa>
-constexpr bool small = built_for_size && Vector<Isa>::width == 1;
 template <class Isa>
 constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
-    if (!has_vectors<Isa>) return small<Isa> ? 1 : 4;
+    if (!has_vectors<Isa>) return 4;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
@@ -303,7 +301,7 @@ template <class Isa>
 constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
-constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vectors<Isa> ? 1024 : 128;
+constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vectors<Isa> ? 1024 : built_for_size ? 128 : 256;
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;
@@ -550,65 +548,228 @@ template <class Isa>
     for (std::size_t c = 0; c < chains; ++c) sum[c].store(to + c * width);
 }
 
-/// The sums of dense_backward one after the other, without vectors: a row of W at a time, all of them where only the optimizer
-/// looks at them.
+// What follows is for processors without vectors, in place of tiles: 32 registers hold 16 sums of a row of C, or 6 of each of
+// four, and what they are made of.
+
+/// Rows of B that one tile after the other goes through, as many as fit half of a cache of 16 KiB with a line of 32 bytes each.
+constexpr std::size_t scalar_depth = 256;
 template <class Isa>
-FERRITE_INLINE void small_dense_backward(const DenseBackward& d) {
+constexpr float scalar_zeros[16]{};
+/// c(i + r, j + v) for r < rows, v < columns, without the epilogue of g: the rows of B from row p on, after those before. `a`:
+/// element (i, p) of A or of a copy of the row from there on; `unit`: the next ones are beside it, whatever g says.
+template <class Isa, std::size_t rows, std::size_t columns, bool unit>
+FERRITE_INLINE void scalar_chains(const Gemm& g, const float* a, std::size_t i, std::size_t j, std::size_t p) {
     using V = Vector<Isa>;
-    constexpr std::size_t room = gradient_floats<Isa>, most_between = 16;
-    const bool takes_factor = d.batch == 1 && d.update != nullptr && d.update->takes_factor && d.w_constants[0] == 1.0f &&
-                              d.w_constants[1] == __builtin_inff();
-    float gradient[room], between[most_between];
-    for (std::size_t i = 0, rows = 1; i < d.inputs; i += rows) {
-        const std::size_t at = i * d.outputs;
-        const float* old = d.w + at;  // W before the update: copied, or, for a single dx, multiplied first
-        const auto products = [&](std::size_t r0, std::size_t n) __attribute__((noinline)) {
-            for (std::size_t r = 0; r < n; ++r) {
-                const float* const dy = d.dy + (r0 + r) * d.outputs;
-                V sum = V::zero();
-                for (std::size_t o = 0; o < d.outputs; ++o) sum = fma(V::load(dy + o), V::load(old + o), sum);
-                sum.store(between + r);
+    constexpr std::size_t count = rows * columns;
+    const std::ptrdiff_t a_row = bytes(g.a_row), a_step = unit ? bytes(1) : bytes(g.a_step);
+    const std::ptrdiff_t b_row = bytes(g.b_row), c_row = bytes(g.c_row);
+    const float* b = g.b + p * g.b_row + j;
+    float* c = g.c + i * g.c_row + j;
+    const float* start = p != 0 ? c : g.bias == nullptr ? scalar_zeros<Isa> : g.bias + j;
+    const std::ptrdiff_t start_row = p != 0 ? c_row : 0;
+    asm("" : "+r"(start));  // an address like any other: the compiler would make the loads once for each of the three
+    V sum[count];
+    constants<count>([&](auto s) FERRITE_INLINE_LAMBDA {
+        sum[s] = V::load(start + s % columns);
+        if constexpr (s % columns + 1 == columns) start = behind(start, start_row);
+    });
+    const auto step = [&]() FERRITE_INLINE_LAMBDA {
+        V factor[rows];
+        constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
+            factor[r] = V::broadcast(*behind(a, static_cast<std::ptrdiff_t>(r.value) * a_row));
+        });
+        constants<columns>([&](auto v) FERRITE_INLINE_LAMBDA {
+            const V column = V::load(b + v);
+            constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
+                sum[r * columns + v] = fma(factor[r], column, sum[r * columns + v]);
+            });
+        });
+        a = behind(a, a_step);
+        b = behind(b, b_row);
+    };
+    std::size_t k = built_for_size ? g.k : smaller(scalar_depth, g.k - p);
+    if constexpr (!built_for_size && rows == 1) {  // so few sums that the loop itself counts
+        constexpr std::size_t times = columns <= 10 ? 4 : 2;
+        for (; k % times != 0; --k) step();
+        for (; k != 0; k -= times) constants<times>([&](auto) FERRITE_INLINE_LAMBDA { step(); });
+    } else {
+        for (; k != 0; --k) step();
+    }
+    constants<count>([&](auto s) FERRITE_INLINE_LAMBDA {
+        sum[s].store(c + s % columns);
+        if constexpr (s % columns + 1 == columns) c = behind(c, c_row);
+    });
+}
+
+using ScalarTile = void(const Gemm& g, const float* a, std::size_t i, std::size_t j, std::size_t p);
+template <class Isa, std::size_t rows, std::size_t columns>
+void scalar_tile(const Gemm& g, const float* a, std::size_t i, std::size_t j, std::size_t p) {
+    scalar_chains<Isa, rows, columns, rows == 1>(g, a, i, j, p);
+}
+/// Tiles of these rows, by columns.
+template <class Isa, std::size_t rows>
+struct ScalarTiles {
+    static constexpr std::size_t most = rows == 1 ? 16 : 6;
+    ScalarTile* of[most];
+    static constexpr ScalarTiles table = []<std::size_t... v>(std::index_sequence<v...>) {
+        return ScalarTiles{{&scalar_tile<Isa, rows, v + 1>...}};
+    }(std::make_index_sequence<most>{});
+};
+
+/// C of g without its epilogue.
+template <class Isa>
+[[gnu::noinline]] void scalar_product(const Gemm& g) {
+    if constexpr (built_for_size) {
+        // Four sums side by side: the last four columns of a row may be in part some that are there, which then are made again.
+        constexpr std::size_t side = 4;
+        for (std::size_t i = 0; i < g.m; ++i)
+            for (std::size_t j = 0; j < g.n;)
+                if (g.n >= side) {
+                    j = smaller(j, g.n - side);
+                    scalar_chains<Isa, 1, side, false>(g, g.a + i * g.a_row, i, j, 0);
+                    j += side;
+                } else {
+                    scalar_chains<Isa, 1, 1, false>(g, g.a + i * g.a_row, i, j, 0);
+                    ++j;
+                }
+        return;
+    }
+    using Four = ScalarTiles<Isa, 4>;
+    using One = ScalarTiles<Isa, 1>;
+    const std::size_t fours = g.m / 4 * 4;
+    float row[scalar_depth];
+    std::size_t p = 0;
+    do {
+        const float* const a = g.a + p * g.a_step;
+        if (fours != 0)
+            balanced(g.n, Four::most, [&](std::size_t j, std::size_t columns) FERRITE_INLINE_LAMBDA {
+                for (std::size_t i = 0; i < fours; i += 4) Four::table.of[columns - 1](g, a + i * g.a_row, i, j, p);
+            });
+        for (std::size_t i = fours; i < g.m; ++i) {
+            const float* from = a + i * g.a_row;
+            if (g.a_step != 1) {
+                for (std::size_t k = smaller(scalar_depth, g.k - p); k-- != 0;) row[k] = from[k * g.a_step];
+                from = row;
             }
-        };
-        if (d.dx != nullptr) {
-            if (d.batch == 1) {
-                products(0, 1);
-            } else {
-                for (std::size_t o = 0; o < d.outputs; ++o) d.scratch[o] = old[o];
-                old = d.scratch;
-            }
-        } else if (takes_factor) {
-            rows = d.inputs;
+            balanced(g.n, One::most, [&](std::size_t j, std::size_t columns) FERRITE_INLINE_LAMBDA {
+                One::table.of[columns - 1](g, from, i, j, p);
+            });
         }
-        for (std::size_t j0 = 0, m = 0; j0 < d.outputs && (d.dw != nullptr || d.update != nullptr); j0 += m) {
-            m = takes_factor ? d.outputs : smaller(room, d.outputs - j0);
-            const std::size_t first = at + j0;
-            float* const to = d.update == nullptr ? d.dw + first : gradient;
-            for (std::size_t o = 0; o < m && !takes_factor; ++o) {
-                V sum = V::zero();
-                for (std::size_t r = 0; r < d.batch; ++r)
-                    sum = fma(V::load(d.x + r * d.row + i), V::load(d.dy + r * d.outputs + j0 + o), sum);
-                sum.store(to + o);
-            }
+        p += scalar_depth;
+    } while (p < g.k);
+}
+
+/// Rows of W that are looked at together, and rows of dx, which are on the way to the derivative.
+constexpr std::size_t scalar_block = 16, scalar_run = 4;
+/// to(r, v) = chain over o of fma(dy(r, o), w(v, o), .) from 0, for r < rows, v < columns. Rows of `to` are scalar_block apart.
+template <class Isa, std::size_t rows, std::size_t columns>
+[[gnu::noinline]] void scalar_dots(const float* dy, const float* w, std::size_t outputs, float* to) {
+    using V = Vector<Isa>;
+    const float *left[rows], *right[columns];
+    V sum[rows * columns];
+    constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA { left[r] = dy + r * outputs; });
+    constants<columns>([&](auto v) FERRITE_INLINE_LAMBDA { right[v] = w + v * outputs; });
+    constants<rows * columns>([&](auto s) FERRITE_INLINE_LAMBDA { sum[s] = V::zero(); });
+    for (const float* const end = dy + outputs; left[0] != end;) {
+        V factor[rows];
+        constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA { factor[r] = V::load(left[r]++); });
+        constants<columns>([&](auto v) FERRITE_INLINE_LAMBDA {
+            const V weight = V::load(right[v]++);
+            constants<rows>([&](auto r) FERRITE_INLINE_LAMBDA {
+                sum[r * columns + v] = fma(factor[r], weight, sum[r * columns + v]);
+            });
+        });
+    }
+    constants<rows * columns>([&](auto s) FERRITE_INLINE_LAMBDA { sum[s].store(to + s / columns * scalar_block + s % columns); });
+}
+/// to(r, v) for `rows` rows of W, at most scalar_block, and n <= scalar_run rows of dy.
+template <class Isa>
+[[gnu::noinline]] void scalar_input_gradient(const float* dy, std::size_t n, const float* w, std::size_t rows, std::size_t outputs,
+                                             float* to) {
+    if constexpr (built_for_size) {
+        for (std::size_t v = 0; v < rows; ++v)
+            scalar_product<Isa>({.a = dy, .a_row = outputs, .a_step = 1, .b = w + v * outputs, .b_row = 1, .c = to + v,
+                                 .c_row = scalar_block, .m = n, .n = 1, .k = outputs, .bias = nullptr, .epilogue = nullptr,
+                                 .constants = nullptr, .scratch = nullptr});
+        return;
+    }
+    const auto columns = [&](auto side, auto function, auto single) FERRITE_INLINE_LAMBDA {
+        std::size_t v = 0;
+        for (; v + side <= rows; v += side) function(dy, w + v * outputs, outputs, to + v);
+        for (; v < rows; ++v) single(dy, w + v * outputs, outputs, to + v);
+    };
+    if (n == scalar_run)
+        return columns(std::integral_constant<std::size_t, 4>{}, &scalar_dots<Isa, 4, 4>, &scalar_dots<Isa, 4, 1>);
+    for (; n != 0; --n, dy += outputs, to += scalar_block)
+        columns(std::integral_constant<std::size_t, 8>{}, &scalar_dots<Isa, 1, 8>, &scalar_dots<Isa, 1, 1>);
+}
+
+/// Rows of W and where their gradients go; b is a row whose input is 1.
+struct ScalarRows {
+    const float* x;  ///< the inputs of the first row, which are x_step apart
+    std::size_t x_step;
+    float *w, *dw, *state[2];
+    const float* constants;
+};
+/// The gradients of `rows` rows, to dw or to the optimizer.
+template <class Isa>
+[[gnu::noinline]] void scalar_gradient(const DenseBackward& d, const ScalarRows& t, std::size_t rows) {
+    constexpr std::size_t room = gradient_floats<Isa>;
+    float gradient[room];
+    const bool takes_factor = d.batch == 1 && d.update != nullptr && d.update->takes_factor && t.constants[0] == 1.0f &&
+                              t.constants[1] == __builtin_inff();
+    for (std::size_t j = 0, columns = 0; j < d.outputs; j += columns) {
+        columns = takes_factor ? d.outputs : smaller(room / 4, d.outputs - j);
+        const std::size_t most = d.update == nullptr || takes_factor ? rows : room / columns / 4 * 4;
+        for (std::size_t i = 0, n = 0; i < rows; i += n) {
+            n = smaller(most, rows - i);
+            const std::size_t at = i * d.outputs + j;
+            if (!takes_factor)
+                scalar_product<Isa>({.a = t.x + i, .a_row = 1, .a_step = t.x_step, .b = d.dy + j, .b_row = d.outputs,
+                                     .c = d.update == nullptr ? t.dw + at : gradient,
+                                     .c_row = d.update == nullptr ? d.outputs : columns, .m = n, .n = columns, .k = d.batch,
+                                     .bias = nullptr, .epilogue = nullptr, .constants = nullptr, .scratch = nullptr});
             if (d.update != nullptr)
-                (*d.update)({.operand = {d.w + first, takes_factor ? const_cast<float*>(d.dy) : gradient,
-                                         d.w_state[0] ? d.w_state[0] + first : nullptr,
-                                         d.w_state[1] ? d.w_state[1] + first : nullptr},
-                             .stride = {d.outputs, 0, d.outputs, d.outputs}, .rows = rows, .columns = m,
-                             .constants = d.w_constants, .factor = takes_factor ? d.x + i : nullptr});
-        }
-        for (std::size_t r0 = 0, n = 0; r0 < d.batch && d.dx != nullptr; r0 += n) {
-            n = smaller(most_between, d.batch - r0);
-            if (d.batch != 1) products(r0, n);
-            const std::size_t from = r0 * d.row + i;
-            if (d.derivative != nullptr)
-                (*d.derivative)({.operand = {d.dx + from, between, d.aux ? const_cast<float*>(d.aux) + from : nullptr, nullptr},
-                                 .stride = {d.row, 1, d.row, 0}, .rows = n, .columns = 1,
-                                 .constants = d.derivative_constants});
-            else
-                for (std::size_t r = 0; r < n; ++r) d.dx[from + r * d.row] = between[r];
+                (*d.update)({.operand = {t.w + at, takes_factor ? const_cast<float*>(d.dy) + j : gradient,
+                                         t.state[0] ? t.state[0] + at : nullptr, t.state[1] ? t.state[1] + at : nullptr},
+                             .stride = {d.outputs, takes_factor ? 0 : columns, d.outputs, d.outputs}, .rows = n,
+                             .columns = columns, .constants = t.constants, .factor = takes_factor ? t.x + i : nullptr});
         }
     }
+}
+
+template <class Isa>
+FERRITE_INLINE void scalar_dense_backward(const DenseBackward& d) {
+    constexpr float one = 1;
+    float between[scalar_run * scalar_block];
+    for (std::size_t i = 0, rows = 0; i < d.inputs; i += rows) {
+        rows = d.dx == nullptr ? d.inputs : smaller(scalar_block, d.inputs - i);
+        const std::size_t at = i * d.outputs;
+        const float* old = d.w + at;  // before the update: copied, or, for a single dx, multiplied first
+        if (d.dx != nullptr && d.batch > 1 && d.update != nullptr) {
+            for (std::size_t k = 0; k < rows * d.outputs; ++k) d.scratch[k] = old[k];
+            old = d.scratch;
+        }
+        for (std::size_t r = 0, n = 0; r < d.batch; r += n) {
+            n = smaller(scalar_run, d.batch - r);
+            if (d.dx != nullptr) scalar_input_gradient<Isa>(d.dy + r * d.outputs, n, old, rows, d.outputs, between);
+            if (r == 0 && (d.dw != nullptr || d.update != nullptr))
+                scalar_gradient<Isa>(d, {d.x + i, d.row, d.w + at, d.dw ? d.dw + at : nullptr,
+                                         {d.w_state[0] ? d.w_state[0] + at : nullptr, d.w_state[1] ? d.w_state[1] + at : nullptr},
+                                         d.w_constants}, rows);
+            if (d.dx == nullptr) break;
+            const std::size_t from = r * d.row + i;
+            if (d.derivative != nullptr)
+                (*d.derivative)({.operand = {d.dx + from, between, d.aux ? const_cast<float*>(d.aux) + from : nullptr, nullptr},
+                                 .stride = {d.row, scalar_block, d.row, 0}, .rows = n, .columns = rows,
+                                 .constants = d.derivative_constants});
+            else
+                for (std::size_t k = 0; k < n; ++k)
+                    for (std::size_t v = 0; v < rows; ++v) d.dx[from + k * d.row + v] = between[k * scalar_block + v];
+        }
+    }
+    if (d.b != nullptr && (d.db != nullptr || d.update != nullptr))
+        scalar_gradient<Isa>(d, {&one, 0, d.b, d.db, {d.b_state[0], d.b_state[1]}, d.b_constants}, 1);
 }
 
 }  // namespace ferrite::simd
@@ -621,6 +782,13 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
     if (g.m == 0 || g.n == 0) return;
+    if constexpr (width == 1) {
+        scalar_product<Isa>(g);
+        if (g.epilogue != nullptr)
+            (*g.epilogue)({.operand = {g.c, g.c, nullptr, nullptr}, .stride = {g.c_row, g.c_row, 0, 0}, .rows = g.m,
+                           .columns = g.n, .constants = g.constants});
+        return;
+    }
     const std::size_t most = strip_vectors<Isa>(g.m);
     const bool again = g.m > most_rows<Isa>(most);  // the strip of B is read more than once
     // Few rows do not pay for a copy, nor does a B that the first-level cache holds most of.
@@ -670,7 +838,6 @@ void Kernels<Isa>::gemm(const Gemm& g) {
             });
         }
     };
-    if constexpr (small<Isa>) return product(0, g.k);
     std::size_t p0 = 0;
     do {
         const std::size_t left = g.k - p0, n = left == 0 ? 0 : divide_up(left, divide_up(left, depth));
@@ -684,9 +851,8 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
     using namespace simd;
     constexpr std::size_t width = Vector<Isa>::width;
     if (d.batch == 0 || d.inputs == 0 || d.outputs == 0) return;
-    if constexpr (small<Isa>) {
-        small_dense_backward<Isa>(d);
-        if (d.b != nullptr && (d.db != nullptr || d.update != nullptr)) bias_gradient<Isa>(d);
+    if constexpr (width == 1) {
+        scalar_dense_backward<Isa>(d);
         return;
     }
     const bool weights = d.dw != nullptr || d.update != nullptr;
