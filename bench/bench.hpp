@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "limits.hpp"
+#include "operands.hpp"
 
 namespace ferrite::bench {
 
@@ -46,24 +47,6 @@ struct FmaPeak {
     static constexpr double flops = 256 * multiply_add_round;
     void operator()() const;
 };
-
-/// Starts each array at a cache line, as an arena does.
-template <class T>
-struct LineAllocator {
-    using value_type = T;
-    LineAllocator() = default;
-    template <class U>
-    LineAllocator(const LineAllocator<U>&) noexcept {}
-    [[nodiscard]] T* allocate(std::size_t count) {
-        return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{buffer_alignment}));
-    }
-    void deallocate(T* p, std::size_t) noexcept { ::operator delete (p, std::align_val_t{buffer_alignment}); }
-    friend bool operator==(LineAllocator, LineAllocator) noexcept { return true; }
-};
-using Floats = std::vector<float, LineAllocator<float>>;
-
-/// `count` numbers in [low, high), another sequence for every stream.
-[[nodiscard]] Floats numbers(std::size_t count, std::uint64_t stream, float low = -1, float high = 1);
 
 /// Shorter than a time slice, so that on a busy machine many blocks run undisturbed.
 inline constexpr double block_seconds = 0.5e-3;

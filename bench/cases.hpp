@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// THE list of cases: ferrite_bench times them, the tests check them bit for bit. `target`: the share of the
-// limit, in percent, that a case should reach; 0 where none is set. A target that was set in samples a second
-// is taken here as the share of the limit of the machine it was set on.
+// THE list of cases: ferrite_bench times them, device/ counts their instructions, the tests check them bit for
+// bit. `target`: the share of the limit, in percent, that a case should reach; 0 where none is set. A target
+// that was set in samples a second is taken here as the share of the limit of the machine it was set on.
 #pragma once
 
 #include <algorithm>
@@ -116,7 +116,8 @@ inline std::vector<ProductCase> product_cases() {
     for (const Layer l : {Layer{784, 512}, Layer{512, 512}})
         cases.push_back({"batch8", Product::forward, 8, l.inputs, l.outputs, 97});
     // Every weight is used once, so reading W is the limit.
-    for (const Layer l : {Layer{784, 100}, Layer{100, 100}, Layer{512, 512}, Layer{100, 10}, Layer{784, 10}})
+    for (const Layer l : {Layer{784, 100}, Layer{100, 100}, Layer{512, 512}, Layer{100, 10}, Layer{784, 10},
+                          Layer{64, 64}, Layer{128, 128}})
         cases.push_back({"batch1", Product::forward, 1, l.inputs, l.outputs,
                          l.inputs == 784 && l.outputs == 100 ? 93.0 : 0});
     return cases;
@@ -185,6 +186,7 @@ struct Net {
     }
 };
 
+inline Net net_30() { return {"784-30-10", {784, 30, 10}}; }
 inline Net net_100x4() { return {"784-100x4-10", {784, 100, 100, 100, 100, 10}}; }
 inline Net net_100x6_batch_norm() {
     return {"784-100x6-10+BatchNorm", {784, 100, 100, 100, 100, 100, 100, 10}, true};
@@ -215,7 +217,11 @@ inline std::vector<TrainingCase> training_cases() {
             {net_100x4(), Adam{}, 100, share(205000, limit_100x4)},
             {net_100x6_batch_norm(), Sgd{}, 10, share(140000, limit_100x6)},
             {net_100x6_batch_norm(), Sgd{}, 100, share(165000, limit_100x6)},
-            {net_512x2(), Sgd{}, 256, 0}};
+            {net_512x2(), Sgd{}, 256, 0},
+            {net_30(), Sgd{}, 1, 0},
+            {net_30(), Sgd{}, 10, 0},
+            {net_30(), Adam{}, 1, 0},
+            {net_30(), Adam{}, 10, 0}};
 }
 
 /// predict() for one sample; the limit is reading all weights once. 1.13 times its time is the target.

@@ -15,20 +15,8 @@ namespace {
 /// Enough to meet every tile and edge without taking longer than the measurement.
 constexpr std::size_t checked_elements = 2000;
 
-/// The arrays of a case.
-struct Arrays {
-    Floats a, b, bias, c, scratch;
-
-    explicit Arrays(const ProductCase& p)
-        : a(numbers(p.m() * p.k(), 1)),
-          b(numbers(limit_elements(p.k() * p.n()), 2)),  // whole groups of vectors, for the limit that reads them
-          bias(p.has_bias() ? numbers(p.n(), 3) : Floats()),
-          c(p.m() * p.n()),
-          scratch(p.scratch_floats()) {}
-};
-
 /// Whether c(i, j) = chain of std::fma in ascending k from bias(j), for elements spread over the whole of c.
-bool is_right(const ProductCase& p, const Arrays& arrays) {
+bool is_right(const ProductCase& p, const ProductOperands& arrays) {
     const std::size_t m = p.m(), n = p.n(), k = p.k();
     const std::size_t step = std::max<std::size_t>(1, arrays.c.size() / checked_elements) | 1;
     for (std::size_t at = 0; at < arrays.c.size(); at += step) {
@@ -54,7 +42,7 @@ bool close(const Floats& found, const Floats& own, const Floats& bias, std::size
 }
 
 void product(benchmark::State& state, const ProductCase& p) {
-    Arrays arrays(p);
+    ProductOperands arrays(p);
     const auto run = [&] {
         p.run(arrays.a.data(), arrays.b.data(), arrays.bias.data(), arrays.c.data(), arrays.scratch.data());
     };
@@ -91,40 +79,8 @@ void product(benchmark::State& state, const ProductCase& p) {
     state.counters["GFLOP/s"] = 2e-9 * p.multiply_adds() / r.own.seconds;
 }
 
-/// A dense layer's weights and bias with their optimizer, on the way from dy.
-struct Update {
-    Floats x, dy, w, b, w_states[2], b_states[2];
-    UpdateConstants constants;
-    DenseBackward arguments{};
-
-    Update(const UpdateCase& c, float gradient)
-        : x(numbers(std::size_t{c.batch} * c.inputs, 1)),
-          dy(numbers(std::size_t{c.batch} * c.outputs, 2, -gradient, gradient)),
-          w(numbers(std::size_t{c.inputs} * c.outputs, 3)),
-          b(numbers(c.outputs, 4)) {
-        c.optimizer.prepare(c.optimizer, c.optimizer.learning_rate, 1, constants);
-        arguments.x = x.data();
-        arguments.dy = dy.data();
-        arguments.w = w.data();
-        arguments.b = b.data();
-        arguments.batch = c.batch;
-        arguments.inputs = arguments.row = c.inputs;
-        arguments.outputs = c.outputs;
-        arguments.update = c.optimizer.update;
-        for (std::size_t i = 0; i < c.optimizer.state_slots; ++i) {
-            w_states[i].resize(w.size());
-            b_states[i].resize(b.size());
-            arguments.w_state[i] = w_states[i].data();
-            arguments.b_state[i] = b_states[i].data();
-        }
-        arguments.w_constants = arguments.b_constants = &constants.gradient_scale;
-    }
-    Update(const Update&) = delete;
-    Update& operator=(const Update&) = delete;
-};
-
 void update(benchmark::State& state, const UpdateCase& c) {
-    Update own(c, 0.01f), scalar(c, 0.01f);
+    DenseUpdateOperands own(c, 0.01f), scalar(c, 0.01f);
     if (!same_as_scalar(
             kernels::dense_backward, own.arguments, scalar.arguments,
             {&own.w, &own.b, &own.w_states[0], &own.w_states[1], &own.b_states[0], &own.b_states[1]},

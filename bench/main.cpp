@@ -77,13 +77,6 @@ void fail(benchmark::State& state, const std::string& what) {
 
 double lane_seconds() noexcept { return seconds_of_a_lane; }
 
-Floats numbers(std::size_t count, std::uint64_t stream, float low, float high) {
-    const Random random(Seed{1}, stream);
-    Floats result(count);
-    for (std::size_t i = 0; i < count; ++i) result[i] = random.uniform(i, low, high);
-    return result;
-}
-
 namespace {
 
 std::string processor() {

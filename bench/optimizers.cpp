@@ -47,37 +47,13 @@ Formula* formula_of(const Optimizer& o) {
     return nullptr;
 }
 
-/// The operands of an update over `size` parameters, padded for the limit.
-struct Operands {
-    Floats p, g, s, t;
-    Optimizer optimizer;
-    UpdateConstants constants;
-
-    Operands(const Optimizer& o, std::size_t size)
-        : p(numbers(limit_elements(size), 1)),
-          g(numbers(limit_elements(size), 2, -0.01f, 0.01f)),
-          s(limit_elements(size)),
-          t(limit_elements(size)),
-          optimizer(o) {
-        optimizer.prepare(optimizer, optimizer.learning_rate, 1, constants);
-    }
-    [[nodiscard]] Map map(std::size_t columns) {
-        return {.operand = {p.data(), g.data(), optimizer.state_slots > 0 ? s.data() : nullptr,
-                            optimizer.state_slots > 1 ? t.data() : nullptr},
-                .stride = {},
-                .rows = 1,
-                .columns = columns,
-                .constants = &constants.gradient_scale};
-    }
-};
-
 /// Three passes against the formula in double precision and, bit for bit, against the scalar kernel.
 const char* what_is_wrong(const OptimizerCase& c) {
-    Operands x(c.optimizer, c.size), y(c.optimizer, c.size);
+    OptimizerOperands x(c.optimizer, c.size), y(c.optimizer, c.size);
     Formula* const formula = formula_of(c.optimizer);
     std::vector<double> p(x.p.begin(), x.p.end()), s(x.s.size()), t(x.t.size());
     for (std::uint32_t iteration = 1; iteration <= 3; ++iteration) {
-        for (Operands* o : {&x, &y})
+        for (OptimizerOperands* o : {&x, &y})
             c.optimizer.prepare(c.optimizer, c.optimizer.learning_rate, iteration, o->constants);
         if (!same_as_scalar(*c.optimizer.update, x.map(c.size), y.map(c.size), {&x.p, &x.s, &x.t},
                             {&y.p, &y.s, &y.t}))
@@ -87,7 +63,7 @@ const char* what_is_wrong(const OptimizerCase& c) {
     for (std::size_t i = 0; i < c.size; ++i)
         if (!(std::abs(wide(x.p[i]) - p[i]) <= 1e-6))
             return "the parameters differ from the formula in double precision";
-    const Operands start(c.optimizer, c.size);
+    const OptimizerOperands start(c.optimizer, c.size);
     const auto behind = static_cast<std::ptrdiff_t>(c.size);
     return std::equal(x.p.begin() + behind, x.p.end(), start.p.begin() + behind)
                ? nullptr
@@ -96,7 +72,7 @@ const char* what_is_wrong(const OptimizerCase& c) {
 
 void update(benchmark::State& state, const OptimizerCase& c) {
     if (const char* const wrong = what_is_wrong(c)) return fail(state, wrong);
-    Operands x(c.optimizer, c.size), y(c.optimizer, c.size);
+    OptimizerOperands x(c.optimizer, c.size), y(c.optimizer, c.size);
     const Map map = x.map(c.size);
     // The gradient is read, the parameter and its states are read and written.
     const double bytes = 4.0 * (3 + 2 * c.optimizer.state_slots);

@@ -15,88 +15,10 @@ namespace ferrite::bench {
 
 namespace {
 
-std::vector<AnyLayer> layers_of(const Net& net) {
-    std::vector<AnyLayer> layers;
-    for (std::size_t i = 1; i < net.units.size(); ++i) {
-        layers.push_back(Dense{.units = net.units[i]});
-        if (i + 1 == net.units.size()) break;
-        if (net.batch_norm) layers.push_back(BatchNorm{});
-        layers.push_back(Relu{});
-    }
-    return layers;
-}
-
-using Tables = std::vector<std::uint64_t>;
-Tables tables_for(std::size_t layers) { return Tables((table_bytes(layers) + 7) / 8); }
-
-using Arena = std::vector<std::byte, LineAllocator<std::byte>>;
-
-/// A network bound to memory, with 4000 samples of random pixels and labels that go round.
-class Run {
-  public:
-    static constexpr std::size_t samples = 4000;
-
-    explicit Run(const TrainingCase& c)
-        : batch_(c.batch), inputs_(c.net.units.front()), layers_(layers_of(c.net)) {
-        recipe_.optimizer = c.optimizer;
-        recipe_.batch = c.batch;
-        tables_ = tables_for(layers_.size());
-        const auto program = compile(DynamicModel{Shape{inputs_}, layers_}, recipe_,
-                                     std::as_writable_bytes(std::span(tables_)));
-        if (!program.ok()) return;
-        arena_.resize(program.value().totals->arena_bytes);
-        const auto bound = TrainingSession::bind(program.value(), recipe_, arena_);
-        if (!bound.ok()) return;
-        session_ = bound.value();
-        session_.initialize(Seed{1});
-        pixels_ = numbers(samples * inputs_, 1, 0, 1);
-        const Random random(Seed{1}, 2);
-        for (std::size_t i = 0; i < samples; ++i)
-            labels_.push_back(static_cast<Label>(random.bits(i) % c.net.units.back()));
-        ready_ = true;
-    }
-    [[nodiscard]] bool ready() const { return ready_; }
-    [[nodiscard]] std::size_t arena_bytes() const { return arena_.size(); }
-    [[nodiscard]] const TrainingSession& session() const { return session_; }
-    [[nodiscard]] const Floats& pixels() const { return pixels_; }
-    [[nodiscard]] const std::vector<Label>& labels() const { return labels_; }
-
-    float step() {
-        const std::size_t first = next_;
-        next_ = next_ + 2 * batch_ > samples ? 0 : next_ + batch_;
-        return session_.step(std::span(pixels_).subspan(first * inputs_, batch_ * inputs_),
-                             std::span(labels_).subspan(first, batch_));
-    }
-    /// The loss of the first batch before and after some steps on it alone.
-    [[nodiscard]] bool learns() {
-        const float before = (next_ = 0, step());
-        for (int i = 0; i < 20; ++i) next_ = 0, step();
-        const float after = (next_ = 0, step());
-        return std::isfinite(after) && after < before;
-    }
-    [[nodiscard]] bool same_parameters(const Run& other) const {
-        const auto a = session_.parameters(), b = other.session_.parameters();
-        return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size()) == 0;
-    }
-
-  private:
-    std::size_t batch_;
-    std::uint32_t inputs_;
-    std::vector<AnyLayer> layers_;
-    Training recipe_;
-    Tables tables_;
-    Arena arena_;
-    TrainingSession session_;
-    Floats pixels_;
-    std::vector<Label> labels_;
-    std::size_t next_ = 0;
-    bool ready_ = false;
-};
-
 /// Whether one step gives the bits that the scalar kernels give; true where this build has only one set of
 /// kernels.
 bool equals_scalar(const TrainingCase& c) {
-    Run fast(c), scalar(c);
+    TrainingRun fast(c), scalar(c);
     if (!fast.ready() || !scalar.ready()) return false;
     fast.step();
     with_scalar_kernels([&scalar] { scalar.step(); });
@@ -107,7 +29,7 @@ bool equals_scalar(const TrainingCase& c) {
 /// product by the peer that is fastest at it.
 class ByHand {
   public:
-    ByHand(const TrainingCase& c, const Run& like)
+    ByHand(const TrainingCase& c, const TrainingRun& like)
         : batch_(c.batch),
           units_(c.net.units.begin(), c.net.units.end()),
           like_(like),
@@ -131,7 +53,7 @@ class ByHand {
 
     float step() {
         const std::size_t first = next_;
-        next_ = next_ + 2 * batch_ > Run::samples ? 0 : next_ + batch_;
+        next_ = next_ + 2 * batch_ > like_.samples() ? 0 : next_ + batch_;
         input_ = like_.pixels().data() + first * units_[0];
         for (std::size_t l = 0; l < layers_.size(); ++l) {
             layers_[l].forward(input(l));
@@ -236,7 +158,7 @@ class ByHand {
 
     std::size_t batch_;
     std::vector<std::size_t> units_;
-    const Run& like_;
+    const TrainingRun& like_;
     std::vector<Layer> layers_;
     std::vector<Floats> activations_, gradients_;
     Optimizer optimizer_;
@@ -248,7 +170,7 @@ class ByHand {
 
 void train(benchmark::State& state, const TrainingCase& c) {
     if (!equals_scalar(c)) return fail(state, "one step differs from that of the scalar kernels");
-    Run run(c);
+    TrainingRun run(c);
     std::optional<ByHand> hand;
     if (!c.net.batch_norm) hand.emplace(c, run);
     std::vector<Lane> others;
@@ -270,44 +192,6 @@ void train(benchmark::State& state, const TrainingCase& c) {
     // With one sample the weights are the work: how often they could be read in the time of a step.
     state.counters["weights/s"] = static_cast<double>(c.net.weights()) / r.own.seconds;
 }
-
-/// predict() with the weights of a training that was only initialized.
-class Prediction {
-  public:
-    explicit Prediction(const InferenceCase& c)
-        : layers_(layers_of(c.net)), tables_(tables_for(layers_.size())) {
-        const DynamicModel model{Shape{c.net.units.front()}, layers_};
-        Training recipe;
-        recipe.batch = c.batch;
-        Tables training_tables = tables_for(layers_.size());
-        const auto training = compile(model, recipe, std::as_writable_bytes(std::span(training_tables)));
-        const auto program =
-            compile(model, Inference{.batch = c.batch}, std::as_writable_bytes(std::span(tables_)));
-        if (!training.ok() || !program.ok()) return;
-        Arena training_arena(training.value().totals->arena_bytes);
-        const auto trained = TrainingSession::bind(training.value(), recipe, training_arena);
-        if (!trained.ok()) return;
-        TrainingSession start = trained.value();
-        start.initialize(Seed{1});
-        parameters_.assign(start.parameters().begin(), start.parameters().end());
-        arena_.resize(program.value().totals->arena_bytes);
-        const auto bound = InferenceSession::bind(program.value(), parameters_, arena_);
-        if (!bound.ok()) return;
-        session_ = bound.value();
-        inputs_ = numbers(std::size_t{c.batch} * c.net.units.front(), 1, 0, 1);
-        ready_ = true;
-    }
-    [[nodiscard]] bool ready() const { return ready_; }
-    std::span<const float> operator()() { return session_.predict(inputs_); }
-
-  private:
-    std::vector<AnyLayer> layers_;
-    Tables tables_;
-    Arena parameters_, arena_;
-    InferenceSession session_;
-    Floats inputs_;
-    bool ready_ = false;
-};
 
 void predict(benchmark::State& state, const InferenceCase& c) {
     Prediction fast(c), scalar(c);
