@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// THE list of cases: ferrite_bench times them, device/ counts their instructions, the tests check them bit for
-// bit. `target`: the share of the limit, in percent, that a case should reach; 0 where none is set. A target
-// that was set in samples a second is taken here as the share of the limit of the machine it was set on.
+// THE list of cases: ferrite_bench times them, device/ counts their instructions, the tests check them bit
+// for bit. `target`: the share of the limit, in percent, that a case should reach; 0 where none is set. A
+// target that was set in samples a second is taken here as the share of the limit of the machine it was set
+// on.
 #pragma once
 
 #include <algorithm>

@@ -17,7 +17,7 @@ cat output
 [ ! -f next ] || mv next counts
 exit "$(cat code)"
 """
-CHECKED = [("counter/nothing", 1, "mark", 0), ("counter/ten", 10, "instruction", 10)]
+CHECKED = [("counter/nothing", 1, "mark", 0), ("counter/loop", 2001, "instruction", 2001)]
 HEADER = "case,units,unit,instructions\n"
 
 
@@ -68,7 +68,7 @@ class Counts(Base):
         self.assertEqual(self.counts("check", pins), 1)
         said = self.out.splitlines()
         self.assertEqual(said[:-1], list(lines))
-        self.assertTrue(said[-1].startswith(f"{len(lines)} findings in "), said[-1])
+        self.assertTrue(said[-1].startswith(f"findings: {len(lines)}, cases: "), said[-1])
         self.assertEqual(self.error, "")
 
     def test_within_the_margin(self):
@@ -133,9 +133,9 @@ class Counts(Base):
 
     def test_a_counter_that_miscounts(self):
         self.write("some.csv", pins_of())
-        self.write("output", "counter/nothing,1,mark\ncounter/ten,10,instruction\n")
-        self.write("counts", "0\n11\n")
-        self.refused(self.counts("check"), "the counter does not work: counter/ten is 11, not 10")
+        self.write("output", "counter/nothing,1,mark\ncounter/loop,2001,instruction\n")
+        self.write("counts", "0\n2002\n")
+        self.refused(self.counts("check"), "the counter does not work: counter/loop is 2002, not 2001")
         self.write("output", "x,1,step\n")
         self.write("counts", "5\n")
         self.refused(self.counts("check"), "the counter does not work: counter/nothing is nothing, not 0")
@@ -150,9 +150,9 @@ class Counts(Base):
         self.write("some.csv", pins_of())
         here = self.directory.name
         self.program(("x", 1, "step", 1))
-        self.write("counts", "0\n10\n")
+        self.write("counts", "0\n2001\n")
         self.refused(self.counts("check"), f"{here}: 3 cases, but 2 counts")
-        self.write("counts", "0\n10\nmany\n")
+        self.write("counts", "0\n2001\nmany\n")
         self.refused(self.counts("check"), "x: 'many' should be a whole number")
         self.write("output", "fault\n")
         self.write("counts", "1\n")

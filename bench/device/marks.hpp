@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Two instructions that do nothing on any Arm processor and that no compiler makes: between them the plugin of
-// the emulator counts.
+// Two instructions that do nothing on any Arm processor and that no compiler makes: between them the plugin
+// of the emulator counts.
 #pragma once
 
 #include <cstdint>
