@@ -18,8 +18,8 @@
 
 namespace ferrite::simd {
 
-FERRITE_INLINE std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
-FERRITE_INLINE std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
+FERRITE_INLINE constexpr std::size_t smaller(std::size_t a, std::size_t b) { return a < b ? a : b; }
+FERRITE_INLINE constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
 FERRITE_INLINE std::ptrdiff_t bytes(std::size_t floats) { return static_cast<std::ptrdiff_t>(floats * sizeof(float)); }
 template <class T>
 FERRITE_INLINE T* behind(T* p, std::ptrdiff_t distance) {
@@ -43,17 +43,23 @@ FERRITE_INLINE void constants(Body body) {
 /// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
+/// 32 registers, and a factor that is an element of a vector, give other tiles: 24 sums, the elements of A of 6 rows for four rows
+/// of B, and a pair of vectors of B fill them, and 14 loads do for 96 multiplications. A build for size has the small tiles.
+template <class Isa>
+constexpr bool by_element = std::is_same_v<Isa, Neon64> && !built_for_size;
 template <class Isa>
 constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
-    return rows[vectors - 1];
+    constexpr std::size_t rows_of_32[] = {8, 8, 7, 6, 4, 4, 1, 0, 0, 0, 0, 0, 1};
+    return by_element<Isa> ? rows_of_32[vectors - 1] : rows[vectors - 1];
 }
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
+    if (by_element<Isa>) return m == 1 ? most_vectors<Isa> : m <= 4 ? 6 : 4;
     constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
@@ -86,7 +92,45 @@ struct Tile {
 /// Tiles with a loop that fetches B ahead: rows that are far apart are not foreseen by the processor. Six rows are some 36
 /// cycles, and more would not survive in the few sets of the cache where rows at a distance of 2 KiB meet.
 template <class Isa, std::size_t rows, std::size_t vectors>
-constexpr bool can_foresee = has_vectors<Isa> && rows >= 4 && (vectors == 2 || vectors == 3);
+constexpr bool can_foresee = has_vectors<Isa> && rows >= 4 && (vectors == 2 || vectors == 3 || (by_element<Isa> && vectors == 4));
+
+/// Steps of a tile with multiplication by element, where elements of A are side by side and come by the vector: along k, of each
+/// row those for `width` rows of B; else those of all rows for one row of B, where the last vector has some of the one before
+/// again. Vectors of B come in pairs, as there are no registers for more. `dense`: so are the rows of B, in a panel or in the
+/// scratch memory of dx, and nothing is to foresee; of other rows the end, as the strip before has fetched the line that they start
+/// in. Sets b and panel behind the rows.
+template <class Isa, std::size_t rows, std::size_t vectors, bool copies, bool along_k, bool dense>
+FERRITE_INLINE void steps_by_element(Vector<Isa> (&sum)[rows * vectors], const float* a, std::ptrdiff_t a_row, const float*& b,
+                                     std::ptrdiff_t b_row, float*& panel) {
+    using V = Vector<Isa>;
+    constexpr std::size_t width = V::width, loads = along_k ? rows : divide_up(rows, width);
+    V factors[loads];
+    constants<loads>([&](auto l) FERRITE_INLINE_LAMBDA {
+        factors[l] = V::load(along_k ? behind(a, static_cast<std::ptrdiff_t>(l.value) * a_row)
+                                     : a + smaller(l * width, rows - width));
+    });
+    constants<along_k ? width : 1>([&](auto p) FERRITE_INLINE_LAMBDA {
+        constants<divide_up(vectors, 2)>([&](auto pair) FERRITE_INLINE_LAMBDA {
+            constexpr std::size_t v = 2 * pair, count = smaller(2, vectors - v);
+            V columns[count];
+            constants<count>([&](auto c) FERRITE_INLINE_LAMBDA { columns[c] = V::load(b + (v + c) * width); });
+            if constexpr (rows == 1) asm("" ::: "memory");  // or each goes to its only use, and none are a pair
+            if constexpr (copies)
+                constants<count>([&](auto c) FERRITE_INLINE_LAMBDA { columns[c].store(panel + (v + c) * width); });
+            if constexpr (along_k && !dense && can_foresee<Isa, rows, vectors> && v == 0)
+                __builtin_prefetch(behind(b, 6 * b_row) + vectors * width - 1);
+            constants<count * rows>([&](auto i) FERRITE_INLINE_LAMBDA {
+                constexpr std::size_t c = i / rows, r = i % rows, l = along_k ? r : r / width;
+                constexpr std::size_t element = along_k ? p : r - smaller(l * width, rows - width);
+                V& s = sum[r * vectors + v + c];
+                s = fma_element<element>(factors[l], columns[c], s);
+            });
+        });
+        b = dense ? b + vectors * width : behind(b, b_row);
+        if constexpr (!dense) asm("" : "+r"(b));  // the base of pairs: the compiler would add a distance for each vector
+        if constexpr (copies) panel += vectors * width;
+    });
+}
 
 template <class Isa, std::size_t rows, std::size_t vectors, bool copies>
 void tiles(const Tile& t, std::size_t count) {
@@ -144,9 +188,26 @@ void tiles(const Tile& t, std::size_t count) {
         };
         std::ptrdiff_t row = b_row;
         for (std::size_t k = whole_k, rest = edge_k;;) {
-            if constexpr (copies || can_foresee<Isa, rows, vectors>)
+            if constexpr (by_element<Isa>) {
+                const auto elements = [&](auto along_k, auto dense) FERRITE_INLINE_LAMBDA {
+                    steps_by_element<Isa, rows, vectors, copies, along_k, dense>(sum, a, a_row, b, row, panel);
+                    a = along_k ? a + width : behind(a, a_step);
+                };
+                if (a_step == bytes(1)) {
+                    std::size_t times = k / width;
+                    k %= width;
+                    if constexpr (!copies && can_foresee<Isa, rows, vectors>)
+                        if (row == bytes(vectors * width))
+                            for (; times != 0; --times) elements(std::true_type{}, std::true_type{});
+                    for (; times != 0; --times) elements(std::true_type{}, std::false_type{});
+                } else if constexpr (rows >= width) {
+                    if (a_row == bytes(1))
+                        for (; k != 0; --k) elements(std::false_type{}, std::false_type{});
+                }
+            } else if constexpr (copies || can_foresee<Isa, rows, vectors>) {
                 if (copies || t.far)
                     for (; k != 0; --k) step(std::true_type{}), b = behind(b, row);
+            }
             for (; k != 0; --k) step(std::false_type{}), b = behind(b, row);
             if (rest == 0) break;
             b = t.edge;
@@ -190,7 +251,7 @@ template <class Isa>
 struct Tiles {
     using Function = void(const Tile&, std::size_t count);
     struct Table {
-        Function* of[most_vectors<Isa>][6];
+        Function* of[most_vectors<Isa>][by_element<Isa> ? 8 : 6];
     };
     template <std::size_t vectors, std::size_t rows>
     static constexpr void enter(Table& entries) {
@@ -281,8 +342,11 @@ template <class Isa>
         t.out = behind(t.out, done * t.out_row);
     };
     if constexpr (has_vectors<Isa>)
-        if (t.panel != nullptr && m > most && (vectors == 2 || vectors == 3)) {
-            tile_rows(vectors == 2 ? &tiles<Isa, most_rows<Isa>(2), 2, true> : &tiles<Isa, most_rows<Isa>(3), 3, true>, most, 1);
+        if (t.panel != nullptr && m > most && (vectors == 2 || vectors == 3 || (by_element<Isa> && vectors == 4))) {
+            auto* copying = vectors == 2 ? &tiles<Isa, most_rows<Isa>(2), 2, true> : &tiles<Isa, most_rows<Isa>(3), 3, true>;
+            if constexpr (by_element<Isa>)
+                if (vectors == 4) copying = &tiles<Isa, most_rows<Isa>(4), 4, true>;
+            tile_rows(copying, most, 1);
             m -= most;
             strip.b = t.b = t.panel;
             strip.b_row = t.b_row = bytes(vectors * Vector<Isa>::width);
@@ -296,9 +360,9 @@ template <class Isa>
 }
 
 /// Floats of a panel on the stack, for instruction sets of processors that have one: rows of B that are not side by side
-/// meet in few sets of a cache, and a quarter of their vectors lies in two lines.
+/// meet in few sets of a cache, and a quarter of their vectors lies in two lines. On AArch64 half a first-level cache of 32 KiB.
 template <class Isa>
-constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : 1;
+constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : by_element<Isa> ? 4096 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
 constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vectors<Isa> ? 1024 : built_for_size ? 128 : 256;
@@ -468,7 +532,7 @@ struct WeightGradient {
             for (std::size_t j0 = 0; j0 < d.outputs; j0 += room / 4) columns_from(all, j0, smaller(room / 4, d.outputs - j0));
             return;
         }
-        const bool copies = d.batch >= 24 && rows >= 24 && d.batch * 3 * width <= panel_floats<Isa>;
+        const bool copies = d.batch >= 24 && rows >= 24 && d.batch * strip_vectors<Isa>(24) * width <= panel_floats<Isa>;
         strips<Isa>(divide_up(d.outputs, width), rows, [&](std::size_t first, std::size_t vectors) FERRITE_INLINE_LAMBDA {
             const std::size_t j0 = first * width, m = smaller(vectors * width, d.outputs - j0);
             Gradient<Isa> one(d, j0, m, rows, copies ? panel : nullptr);
@@ -798,7 +862,10 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     const bool packs = copies && g.scratch != nullptr && g.a_step == 1 && g.m * g.k >= 4 * gemm_scratch_floats && g.n >= 128;
     // Rows of B: as many as fit the panel; of what few rows of A fetch again as many as fit a second-level cache, of others half
     // a first-level cache of 32 KiB, with the lines that strided rows touch.
-    const std::size_t depth = !again ? g.k : packs ? gemm_block_depth : copies ? panel_floats<Isa> / (3 * width) : has_vectors<Isa> && g.m < 24 ? 1024 : 128;
+    const std::size_t depth = !again   ? g.k
+                              : packs  ? gemm_block_depth
+                              : copies ? panel_floats<Isa> / (strip_vectors<Isa>(24) * width)
+                              : has_vectors<Isa> && g.m < 24 ? 1024 : 128;
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;

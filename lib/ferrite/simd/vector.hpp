@@ -75,6 +75,7 @@ struct Portable {};
 ///   V::broadcast(s)  V::zero()
 ///   a + b  a - b  a * b  a / b  sqrt(a)     IEEE, round to nearest even
 ///   fma(a, b, c)                            a * b + c, rounded once
+///   fma_element<i>(a, b, c)                 a[i] * b + c, rounded once; Neon64 alone
 ///   -a  abs(a)  copysign(a, b)              on the sign bit alone
 ///   min(a, b)  max(a, b)                    a < b ? a : b and a > b ? a : b: the second operand if one is
 ///   NaN, or
@@ -921,6 +922,14 @@ struct Vector<ArmNeon> {
 #if defined(__aarch64__)
     FERRITE_INLINE friend Vector operator/(Vector a, Vector b) { return {Batch(vdivq_f32(a.value.data, b.value.data))}; }
     FERRITE_INLINE friend Vector sqrt(Vector a) { return {Batch(vsqrtq_f32(a.value.data))}; }
+    // Volatile, products and the loads between them stay in the order written, in which a tile just fits the 32 registers. Of the
+    // intrinsic g++ 12 makes copies of elements that several products share, and hoists loads until sums go through memory.
+    template <int i>
+    FERRITE_INLINE friend Vector fma_element(Vector a, Vector b, Vector c) {
+        float32x4_t sum = c.value.data;
+        __asm__ volatile("fmla %0.4s, %1.4s, %2.s[%3]" : "+w"(sum) : "w"(b.value.data), "w"(a.value.data), "i"(i));
+        return {Batch(sum)};
+    }
     FERRITE_INLINE friend Mask operator>(Vector a, Vector b) { return {vcgtq_f32(a.value.data, b.value.data)}; }
     FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) { return {vcgeq_f32(a.value.data, b.value.data)}; }
     FERRITE_INLINE friend Mask operator==(Vector a, Vector b) { return {vceqq_f32(a.value.data, b.value.data)}; }
