@@ -54,6 +54,9 @@ std::vector<SimdCases> built_and_supported() {
 #if defined(FERRITE_ISA_NEON64)
     result.push_back(simd_cases_neon64());
 #endif
+#if defined(FERRITE_ISA_HELIUM)
+    result.push_back(simd_cases_helium());
+#endif
     return result;
 }
 
@@ -62,8 +65,8 @@ const std::vector<SimdCases>& all_cases() {
     return cases;
 }
 
-/// Vectors of ARMv7 take subnormal operands and results as zeros: compared is what meets none on the way.
-bool flushes(const SimdCases& cases) { return std::string(cases.name) == "Neon"; }
+/// Vectors of ARMv7 and of Helium take subnormal operands and results as zeros: compared is what meets none on the way.
+bool flushes(const SimdCases& cases) { return std::string(cases.name) == "Neon" || std::string(cases.name) == "Helium"; }
 float flush(float x) { return std::fabs(x) <= std::numeric_limits<float>::min() ? std::copysign(0.0f, x) : x; }
 bool tiny(float x) { return x != 0 && std::fabs(x) < 1e-30f; }
 
@@ -311,7 +314,7 @@ void find_worst(const Accuracy& a, const SimdCases& cases, const std::vector<flo
 
 }  // namespace
 
-TEST_CASE("vectors of ARMv7, and no others, take subnormal numbers as zeros") {
+TEST_CASE("vectors of ARMv7 and of Helium, and no others, take subnormal numbers as zeros") {
     std::vector<float> a(16, 0x1p-140f), b(16, 0x1p20f), c(16, 0.0f), out(16);
     for (const SimdCases& cases : all_cases()) {
         INFO(std::string(cases.name));

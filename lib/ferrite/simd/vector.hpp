@@ -48,6 +48,7 @@ struct Avx2;
 struct Avx512;
 struct Neon;
 struct Neon64;
+struct Helium;
 
 }  // namespace ferrite
 
@@ -1085,3 +1086,7 @@ struct Lanes16 {
 };
 
 }  // namespace ferrite::simd
+
+#if defined(FERRITE_ISA_HELIUM) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) != 0
+#include <ferrite/simd/helium.hpp>
+#endif

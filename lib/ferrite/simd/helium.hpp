@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// The vector of Helium (MVE), which xsimd does not know. Included by vector.hpp.
+#pragma once
+
+#include <ferrite/simd/vector.hpp>
+
+#include <arm_mve.h>
+
+namespace ferrite::simd {
+
+// Eight registers of four lanes. Vectors take subnormal operands and results as zeros, which no switch changes. Division and
+// square root are those of single floats, whose registers are the lanes of vectors; they know subnormal numbers.
+template <>
+struct Vector<Helium> {
+    static constexpr std::size_t width = 4;
+
+    struct Mask {
+        mve_pred16_t value;
+
+        FERRITE_INLINE friend Mask operator&(Mask a, Mask b) { return {static_cast<mve_pred16_t>(a.value & b.value)}; }
+        FERRITE_INLINE friend Mask operator|(Mask a, Mask b) { return {static_cast<mve_pred16_t>(a.value | b.value)}; }
+        FERRITE_INLINE friend Mask operator!(Mask a) { return {static_cast<mve_pred16_t>(~a.value)}; }
+    };
+
+    struct Int {
+        int32x4_t value;
+
+        FERRITE_INLINE static Int broadcast(std::int32_t value) { return {vdupq_n_s32(value)}; }
+        FERRITE_INLINE static Int load_bytes(const std::uint8_t* p) { return {vreinterpretq_s32_u32(vldrbq_u32(p))}; }
+        FERRITE_INLINE static Int load_bytes_partial(const std::uint8_t* p, std::size_t n) {
+            if (whole(n)) return load_bytes(p);
+            return {vreinterpretq_s32_u32(vldrbq_z_u32(p, first(n).value))};
+        }
+        FERRITE_INLINE friend Int operator+(Int a, Int b) { return {vaddq_s32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator-(Int a, Int b) { return {vsubq_s32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator&(Int a, Int b) { return {vandq_s32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator|(Int a, Int b) { return {vorrq_s32(a.value, b.value)}; }
+        FERRITE_INLINE friend Int operator^(Int a, Int b) { return {veorq_s32(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator==(Int a, Int b) { return {vcmpeqq_s32(a.value, b.value)}; }
+        FERRITE_INLINE friend Mask operator>(Int a, Int b) { return {vcmpgtq_s32(a.value, b.value)}; }
+        template <int count>
+        FERRITE_INLINE friend Int shift_left(Int a) {
+            return {vshlq_n_s32(a.value, count)};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_logical(Int a) {
+            if constexpr (count == 0)
+                return a;
+            else
+                return {vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a.value), count))};
+        }
+        template <int count>
+        FERRITE_INLINE friend Int shift_right_arithmetic(Int a) {
+            if constexpr (count == 0)
+                return a;
+            else
+                return {vshrq_n_s32(a.value, count)};
+        }
+    };
+
+    float32x4_t value;
+
+    FERRITE_INLINE static Vector load(const float* p) { return {vldrwq_f32(p)}; }
+    FERRITE_INLINE static Vector load_partial(const float* p, std::size_t n) {
+        if (whole(n)) return load(p);
+        return {vldrwq_z_f32(p, first(n).value)};
+    }
+    FERRITE_INLINE static void load_transposed(const float* p, std::size_t stride, Vector (&rows)[width]) {
+        const uint32x4_t offsets = vmulq_n_u32(vidupq_n_u32(0, 4), static_cast<std::uint32_t>(stride));
+        for (std::size_t i = 0; i < width; ++i) rows[i] = {vldrwq_gather_offset_f32(p + i, offsets)};
+    }
+    FERRITE_INLINE static Vector broadcast(float value) { return {vdupq_n_f32(value)}; }
+    FERRITE_INLINE static Vector zero() { return broadcast(0.0f); }
+    FERRITE_INLINE static Mask first(std::size_t n) { return {vctp32q(static_cast<std::uint32_t>(n))}; }
+    FERRITE_INLINE void store(float* p) const { vstrwq_f32(p, value); }
+    FERRITE_INLINE void store_partial(float* p, std::size_t n) const {
+        if (whole(n)) return store(p);
+        vstrwq_p_f32(p, value, first(n).value);
+    }
+
+    FERRITE_INLINE friend Vector operator+(Vector a, Vector b) { return {vaddq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Vector operator-(Vector a, Vector b) { return {vsubq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Vector operator*(Vector a, Vector b) { return {vmulq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Vector operator/(Vector a, Vector b) {
+        register float32x4_t x asm("q0") = a.value;
+        register const float32x4_t y asm("q1") = b.value;
+        asm("vdiv.f32 s0, s0, s4\n\tvdiv.f32 s1, s1, s5\n\tvdiv.f32 s2, s2, s6\n\tvdiv.f32 s3, s3, s7" : "+w"(x) : "w"(y));
+        return {x};
+    }
+    FERRITE_INLINE friend Vector sqrt(Vector a) {
+        register float32x4_t x asm("q0") = a.value;
+        asm("vsqrt.f32 s0, s0\n\tvsqrt.f32 s1, s1\n\tvsqrt.f32 s2, s2\n\tvsqrt.f32 s3, s3" : "+w"(x));
+        return {x};
+    }
+    FERRITE_INLINE friend Vector operator-(Vector a) { return {vnegq_f32(a.value)}; }
+    FERRITE_INLINE friend Vector fma(Vector a, Vector b, Vector c) { return {vfmaq_f32(c.value, a.value, b.value)}; }
+    FERRITE_INLINE friend Vector abs(Vector a) { return {vabsq_f32(a.value)}; }
+    // All bits of a but the highest are inserted into b.
+    FERRITE_INLINE friend Vector copysign(Vector a, Vector b) {
+        const uint32x4_t magnitude = vshlq_n_u32(vreinterpretq_u32_f32(a.value), 1);
+        return {vreinterpretq_f32_u32(vsriq_n_u32(vreinterpretq_u32_f32(b.value), magnitude, 1))};
+    }
+    FERRITE_INLINE friend Vector min(Vector a, Vector b) { return select(a < b, a, b); }
+    FERRITE_INLINE friend Vector max(Vector a, Vector b) { return select(a > b, a, b); }
+    FERRITE_INLINE friend Mask operator<(Vector a, Vector b) { return {vcmpltq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Mask operator<=(Vector a, Vector b) { return {vcmpleq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Mask operator>(Vector a, Vector b) { return {vcmpgtq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) { return {vcmpgeq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Mask operator==(Vector a, Vector b) { return {vcmpeqq_f32(a.value, b.value)}; }
+    FERRITE_INLINE friend Vector select(Mask m, Vector a, Vector b) { return {vpselq_f32(a.value, b.value, m.value)}; }
+
+    FERRITE_INLINE friend Int bits(Vector a) { return {vreinterpretq_s32_f32(a.value)}; }
+    FERRITE_INLINE friend Vector from_bits(Int a) { return {vreinterpretq_f32_s32(a.value)}; }
+    FERRITE_INLINE friend Vector to_float(Int a) { return {vcvtq_f32_s32(a.value)}; }
+    FERRITE_INLINE friend Int round_to_int(Vector a) { return {vcvtnq_s32_f32(a.value)}; }
+    FERRITE_INLINE static Int random_24(std::uint64_t counter) {
+        std::uint32_t x[width];
+        for (std::size_t i = 0; i < width; ++i)
+            x[i] = static_cast<std::uint32_t>(Random::mix(counter + i * Random::golden) >> 40);
+        return {vreinterpretq_s32_u32(vldrwq_u32(x))};
+    }
+    FERRITE_INLINE friend void transpose(Vector (&rows)[width]) {
+        float x[width * width];
+        const float32x4x4_t four = {{rows[0].value, rows[1].value, rows[2].value, rows[3].value}};
+        vst4q_f32(x, four);
+        for (std::size_t i = 0; i < width; ++i) rows[i] = load(x + i * width);
+    }
+    FERRITE_INLINE friend float reduce_add(Vector a) {
+        float x[width];
+        a.store(x);
+        return (x[0] + x[2]) + (x[1] + x[3]);
+    }
+    FERRITE_INLINE friend float reduce_max(Vector a) {
+        float x[width];
+        a.store(x);
+        for (std::size_t i = 0; i < 2; ++i) x[i] = x[i] > x[i + 2] ? x[i] : x[i + 2];
+        return x[0] > x[1] ? x[0] : x[1];
+    }
+
+  private:
+    /// Whether the compiler knows that nothing is masked.
+    FERRITE_INLINE static bool whole(std::size_t n) { return __builtin_constant_p(n == width) && n == width; }
+};
+
+}  // namespace ferrite::simd
