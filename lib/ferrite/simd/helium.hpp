@@ -14,12 +14,20 @@ template <>
 struct Vector<Helium> {
     static constexpr std::size_t width = 4;
 
+    // Of the intrinsics g++ 12 takes masks to a general register and back, so those of floats are instructions. Four bits a lane.
     struct Mask {
         mve_pred16_t value;
 
-        FERRITE_INLINE friend Mask operator&(Mask a, Mask b) { return {static_cast<mve_pred16_t>(a.value & b.value)}; }
-        FERRITE_INLINE friend Mask operator|(Mask a, Mask b) { return {static_cast<mve_pred16_t>(a.value | b.value)}; }
-        FERRITE_INLINE friend Mask operator!(Mask a) { return {static_cast<mve_pred16_t>(~a.value)}; }
+        FERRITE_INLINE friend Mask operator&(Mask a, Mask b) { return of(a.value & b.value); }
+        FERRITE_INLINE friend Mask operator|(Mask a, Mask b) { return of(a.value | b.value); }
+        FERRITE_INLINE friend Mask operator!(Mask a) { return of(~a.value); }
+
+      private:
+        FERRITE_INLINE static Mask of(int bits) {
+            Mask result;
+            asm("vmsr p0, %1" : "=Up"(result.value) : "r"(bits));
+            return result;
+        }
     };
 
     struct Int {
@@ -63,7 +71,9 @@ struct Vector<Helium> {
     FERRITE_INLINE static Vector load(const float* p) { return {vldrwq_f32(p)}; }
     FERRITE_INLINE static Vector load_partial(const float* p, std::size_t n) {
         if (whole(n)) return load(p);
-        return {vldrwq_z_f32(p, first(n).value)};
+        Vector result;
+        asm("vpst\n\tvldrwt.32 %q0, %E1" : "=w"(result.value) : "Ux"(at(p)), "Up"(first(n).value));
+        return result;
     }
     FERRITE_INLINE static void load_transposed(const float* p, std::size_t stride, Vector (&rows)[width]) {
         const uint32x4_t offsets = vmulq_n_u32(vidupq_n_u32(0, 4), static_cast<std::uint32_t>(stride));
@@ -71,11 +81,15 @@ struct Vector<Helium> {
     }
     FERRITE_INLINE static Vector broadcast(float value) { return {vdupq_n_f32(value)}; }
     FERRITE_INLINE static Vector zero() { return broadcast(0.0f); }
-    FERRITE_INLINE static Mask first(std::size_t n) { return {vctp32q(static_cast<std::uint32_t>(n))}; }
+    FERRITE_INLINE static Mask first(std::size_t n) {
+        Mask result;
+        asm("vctp.32 %1" : "=Up"(result.value) : "r"(n));
+        return result;
+    }
     FERRITE_INLINE void store(float* p) const { vstrwq_f32(p, value); }
     FERRITE_INLINE void store_partial(float* p, std::size_t n) const {
         if (whole(n)) return store(p);
-        vstrwq_p_f32(p, value, first(n).value);
+        asm("vpst\n\tvstrwt.32 %q1, %E0" : "+Ux"(at(p)) : "w"(value), "Up"(first(n).value));
     }
 
     FERRITE_INLINE friend Vector operator+(Vector a, Vector b) { return {vaddq_f32(a.value, b.value)}; }
@@ -102,12 +116,29 @@ struct Vector<Helium> {
     }
     FERRITE_INLINE friend Vector min(Vector a, Vector b) { return select(a < b, a, b); }
     FERRITE_INLINE friend Vector max(Vector a, Vector b) { return select(a > b, a, b); }
-    FERRITE_INLINE friend Mask operator<(Vector a, Vector b) { return {vcmpltq_f32(a.value, b.value)}; }
-    FERRITE_INLINE friend Mask operator<=(Vector a, Vector b) { return {vcmpleq_f32(a.value, b.value)}; }
-    FERRITE_INLINE friend Mask operator>(Vector a, Vector b) { return {vcmpgtq_f32(a.value, b.value)}; }
-    FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) { return {vcmpgeq_f32(a.value, b.value)}; }
-    FERRITE_INLINE friend Mask operator==(Vector a, Vector b) { return {vcmpeqq_f32(a.value, b.value)}; }
-    FERRITE_INLINE friend Vector select(Mask m, Vector a, Vector b) { return {vpselq_f32(a.value, b.value, m.value)}; }
+    // The processor's own "lt" and "le" are true for NaN.
+    FERRITE_INLINE friend Mask operator<(Vector a, Vector b) { return b > a; }
+    FERRITE_INLINE friend Mask operator<=(Vector a, Vector b) { return b >= a; }
+    FERRITE_INLINE friend Mask operator>(Vector a, Vector b) {
+        Mask result;
+        asm("vcmp.f32 gt, %q1, %q2" : "=Up"(result.value) : "w"(a.value), "w"(b.value));
+        return result;
+    }
+    FERRITE_INLINE friend Mask operator>=(Vector a, Vector b) {
+        Mask result;
+        asm("vcmp.f32 ge, %q1, %q2" : "=Up"(result.value) : "w"(a.value), "w"(b.value));
+        return result;
+    }
+    FERRITE_INLINE friend Mask operator==(Vector a, Vector b) {
+        Mask result;
+        asm("vcmp.f32 eq, %q1, %q2" : "=Up"(result.value) : "w"(a.value), "w"(b.value));
+        return result;
+    }
+    FERRITE_INLINE friend Vector select(Mask m, Vector a, Vector b) {
+        Vector result;
+        asm("vpsel %q0, %q1, %q2" : "=w"(result.value) : "w"(a.value), "w"(b.value), "Up"(m.value));
+        return result;
+    }
 
     FERRITE_INLINE friend Int bits(Vector a) { return {vreinterpretq_s32_f32(a.value)}; }
     FERRITE_INLINE friend Vector from_bits(Int a) { return {vreinterpretq_f32_s32(a.value)}; }
@@ -138,6 +169,9 @@ struct Vector<Helium> {
     }
 
   private:
+    using Memory = float[width];
+    FERRITE_INLINE static Memory& at(float* p) { return *reinterpret_cast<Memory*>(p); }
+    FERRITE_INLINE static const Memory& at(const float* p) { return *reinterpret_cast<const Memory*>(p); }
     /// Whether the compiler knows that nothing is masked.
     FERRITE_INLINE static bool whole(std::size_t n) { return __builtin_constant_p(n == width) && n == width; }
 };
