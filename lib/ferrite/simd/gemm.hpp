@@ -43,21 +43,31 @@ FERRITE_INLINE void constants(Body body) {
 /// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
+/// Helium has half the registers, but takes factors from general ones: six sums and two vectors of B.
 template <class Isa>
-constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
+constexpr bool few_registers = std::is_same_v<Isa, Helium>;
+template <class Isa>
+constexpr std::size_t most_vectors = few_registers<Isa> ? 6 : has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
+    if (few_registers<Isa>) return vectors == 1 ? 3 : 6 / vectors;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
+    if (few_registers<Isa>) return m == 1 ? 6 : m % 2 == 0 ? 3 : 2;
     constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
 }
+
+/// Instantiated for Helium alone, in helium.hpp.
+template <std::size_t rows, std::size_t vectors, class V>
+const float* helium_chains(V (&sum)[rows * vectors], const float* a, std::ptrdiff_t a_row, std::ptrdiff_t a_step, const float* b,
+                           std::ptrdiff_t b_row, std::size_t k);
 
 /// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c), or from 0 without
 /// one; then, if the tile rectifies, the larger of that and 0; then, with a gate, 0 where gate(r, c) <= 0. Of the last vector
@@ -144,6 +154,10 @@ void tiles(const Tile& t, std::size_t count) {
         };
         std::ptrdiff_t row = b_row;
         for (std::size_t k = whole_k, rest = edge_k;;) {
+            if constexpr (few_registers<Isa>) {
+                a = helium_chains<rows, vectors>(sum, a, a_row, a_step, b, row, k);
+                k = 0;
+            }
             if constexpr (copies || can_foresee<Isa, rows, vectors>)
                 if (copies || t.far)
                     for (; k != 0; --k) step(std::true_type{}), b = behind(b, row);
@@ -280,7 +294,7 @@ template <class Isa>
         if (t.gate != nullptr) t.gate = behind(t.gate, done * t.gate_row);
         t.out = behind(t.out, done * t.out_row);
     };
-    if constexpr (has_vectors<Isa>)
+    if constexpr (has_vectors<Isa> && !few_registers<Isa>)
         if (t.panel != nullptr && m > most && (vectors == 2 || vectors == 3)) {
             tile_rows(vectors == 2 ? &tiles<Isa, most_rows<Isa>(2), 2, true> : &tiles<Isa, most_rows<Isa>(3), 3, true>, most, 1);
             m -= most;
@@ -301,7 +315,7 @@ template <class Isa>
 constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
-constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vectors<Isa> ? 1024 : built_for_size ? 128 : 256;
+constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : few_registers<Isa> || !has_vectors<Isa> ? (built_for_size ? 128 : 256) : 1024;
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;

@@ -66,6 +66,16 @@ struct Vector<Helium> {
         }
     };
 
+    /// A number in a general register, from where instructions take it for all lanes.
+    struct Factor {
+        std::uint32_t bits;
+
+        FERRITE_INLINE static Factor load(const float* p) { return {__builtin_bit_cast(std::uint32_t, *p)}; }
+        FERRITE_INLINE friend Vector fma(Factor a, Vector b, Vector c) {
+            return {vfmaq_n_f32(c.value, b.value, __builtin_bit_cast(float, a.bits))};
+        }
+    };
+
     float32x4_t value;
 
     FERRITE_INLINE static Vector load(const float* p) { return {vldrwq_f32(p)}; }
@@ -175,5 +185,61 @@ struct Vector<Helium> {
     /// Whether the compiler knows that nothing is masked.
     FERRITE_INLINE static bool whole(std::size_t n) { return __builtin_constant_p(n == width) && n == width; }
 };
+
+// The steps of helium_chains(): %[a] and %[b] are at the factors and at the row of B, both go on. Two loads ahead of its use, as a
+// load and a multiplication overlap.
+#define FERRITE_FACTOR(r) "ldr %[f" #r "], [%[a], %[row" #r "]]\n\t"
+#define FERRITE_COLUMN(c, v) ".if %c[vectors] > " #v "\n\tvldrw.32 %q[c" #c "], [%[b], #16*" #v "]\n\t.endif\n\t"
+#define FERRITE_MULTIPLY(s, c, v, r) ".if %c[vectors] > " #v "\n\tvfma.f32 %q[s" #s "], %q[c" #c "], %[f" #r "]\n\t.endif\n\t"
+#define FERRITE_STEP_1                                                                                                      \
+    "ldr %[f0], [%[a]]\n\tadd %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1) FERRITE_MULTIPLY(0, 0, 0, 0)   \
+    FERRITE_COLUMN(0, 2) FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_COLUMN(1, 3) FERRITE_MULTIPLY(2, 0, 2, 0)                     \
+    FERRITE_COLUMN(0, 4) FERRITE_MULTIPLY(3, 1, 3, 0) FERRITE_COLUMN(1, 5) FERRITE_MULTIPLY(4, 0, 4, 0)                     \
+    FERRITE_MULTIPLY(5, 1, 5, 0) "add %[b], %[b_row]\n\t"
+#define FERRITE_STEP_2                                                                                                      \
+    "ldr %[f0], [%[a]]\n\t" FERRITE_FACTOR(1) "add %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1)           \
+    FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_MULTIPLY(3, 0, 0, 1) FERRITE_COLUMN(0, 2) FERRITE_MULTIPLY(1, 1, 1, 0)             \
+    FERRITE_MULTIPLY(4, 1, 1, 1) FERRITE_MULTIPLY(2, 0, 2, 0) FERRITE_MULTIPLY(5, 0, 2, 1) "add %[b], %[b_row]\n\t"
+#define FERRITE_STEP_3                                                                                                      \
+    "ldr %[f0], [%[a]]\n\t" FERRITE_FACTOR(1) FERRITE_FACTOR(2) "add %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0)              \
+    FERRITE_COLUMN(1, 1) FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_MULTIPLY(2, 0, 0, 1) FERRITE_MULTIPLY(4, 0, 0, 2)             \
+    FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_MULTIPLY(3, 1, 1, 1) FERRITE_MULTIPLY(5, 1, 1, 2) "add %[b], %[b_row]\n\t"
+// A loop of two steps without a branch, after the odd one.
+#define FERRITE_CHAINS(step)                                                                                                \
+    asm("lsrs lr, %[k], #1\n\tit cc\n\tbcc 1f\n\t" step "1:\n\twls lr, lr, 3f\n\t2:\n\t" step step "le lr, 2b\n\t3:"        \
+        : [s0] "+w"(s[0]), [s1] "+w"(s[1]), [s2] "+w"(s[2]), [s3] "+w"(s[3]), [s4] "+w"(s[4]), [s5] "+w"(s[5]),             \
+          [a] "+r"(a), [b] "+r"(b), [c0] "=&w"(c[0]), [c1] "=&w"(c[1]), [f0] "=&r"(f[0]), [f1] "=&r"(f[1]),                 \
+          [f2] "=&r"(f[2])                                                                                                  \
+        : [a_step] "r"(a_step), [b_row] "r"(b_row), [row1] "r"(a_row), [row2] "r"(2 * a_row), [k] "r"(k),                   \
+          [vectors] "i"(vectors)                                                                                            \
+        : "lr", "cc", "memory")
+
+/// sum(r, v) = chain over p < k of fma(a(r, p), b(p, v), .); answers for where a is then. Distances in bytes. The loop is written
+/// out, as g++ 12 neither keeps six sums in the eight registers nor makes a low-overhead loop of it.
+template <std::size_t rows, std::size_t vectors, class V>
+FERRITE_INLINE const float* helium_chains(V (&sum)[rows * vectors], const float* a, std::ptrdiff_t a_row, std::ptrdiff_t a_step,
+                                          const float* b, std::ptrdiff_t b_row, std::size_t k) {
+    constexpr std::size_t distance = 6 / rows;
+    float32x4_t s[6], c[2];
+    std::uint32_t f[3];
+    for (std::size_t i = 0; i < 6; ++i)
+        s[i] = i / distance < rows && i % distance < vectors ? sum[i / distance * vectors + i % distance].value : vuninitializedq_f32();
+    if constexpr (rows == 1)
+        FERRITE_CHAINS(FERRITE_STEP_1);
+    else if constexpr (rows == 2)
+        FERRITE_CHAINS(FERRITE_STEP_2);
+    else
+        FERRITE_CHAINS(FERRITE_STEP_3);
+    for (std::size_t i = 0; i < 6; ++i)
+        if (i / distance < rows && i % distance < vectors) sum[i / distance * vectors + i % distance].value = s[i];
+    return a;
+}
+#undef FERRITE_CHAINS
+#undef FERRITE_STEP_3
+#undef FERRITE_STEP_2
+#undef FERRITE_STEP_1
+#undef FERRITE_MULTIPLY
+#undef FERRITE_COLUMN
+#undef FERRITE_FACTOR
 
 }  // namespace ferrite::simd
