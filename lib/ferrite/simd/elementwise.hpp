@@ -64,7 +64,8 @@ enum class Gradients { as_they_are, clipped, outer_product };
 template <class Isa, class Rule, std::size_t unroll, Gradients gradients>
 FERRITE_INLINE void update_map(const Map& map, const UpdateVectors<Isa>& k) {
     using V = Vector<Isa>;
-    V factor = V::zero();
+    using Constant = typename UpdateVectors<Isa>::Constant;
+    Constant factor = Constant::broadcast(0.0f);
     each<Isa, 2 + Rule::states, unroll>(
         map,
         [&, k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
@@ -79,7 +80,7 @@ FERRITE_INLINE void update_map(const Map& map, const UpdateVectors<Isa>& k) {
             if constexpr (Rule::states > 1) t.store_partial(at[3] + i, n);
         },
         [&](std::size_t row) FERRITE_INLINE_LAMBDA {
-            if constexpr (gradients == Gradients::outer_product) factor = V::broadcast(map.factor[row]);
+            if constexpr (gradients == Gradients::outer_product) factor = Constant::broadcast(map.factor[row]);
         });
 }
 /// What changes no gradient, NaN included, is left out: three of the 15 operations of Adam.

@@ -64,10 +64,12 @@ constexpr std::size_t strip_vectors(std::size_t m) {
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
 }
 
-/// Instantiated for Helium alone, in helium.hpp.
+// In helium.hpp, for Helium alone.
 template <std::size_t rows, std::size_t vectors, class V>
 const float* helium_chains(V (&sum)[rows * vectors], const float* a, std::ptrdiff_t a_row, std::ptrdiff_t a_step, const float* b,
                            std::ptrdiff_t b_row, std::size_t k);
+template <std::size_t vectors>
+void helium_dots(const float* dy, const float* w, std::size_t rows, std::size_t outputs, float* to);
 
 /// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c), or from 0 without
 /// one; then, if the tile rectifies, the larger of that and 0; then, with a gate, 0 where gate(r, c) <= 0. Of the last vector
@@ -92,6 +94,20 @@ struct Tile {
     float* panel;  ///< of a copying tile: gets the rows of B
     bool far;      ///< whether B is not in the first-level cache
 };
+/// A tile to be described: nothing but a product without an end of its own. The memset of newlib-nano goes byte by byte.
+template <class Isa>
+FERRITE_INLINE Tile nothing() {
+    if constexpr (few_registers<Isa>) {
+        Tile t;
+        t.edge_k = 0;
+        t.start = t.gate = nullptr;
+        t.start_row = t.gate_row = 0;
+        t.rectifies = false;
+        return t;
+    } else {
+        return Tile{};
+    }
+}
 
 /// Tiles with a loop that fetches B ahead: rows that are far apart are not foreseen by the processor. Six rows are some 36
 /// cycles, and more would not survive in the few sets of the cache where rows at a distance of 2 KiB meet.
@@ -285,7 +301,9 @@ template <class Isa>
 [[gnu::noinline]] void run(Tile& strip, std::size_t m, std::size_t vectors) {
     const auto& by_rows = Tiles<Isa>::table.of[vectors - 1];
     const std::size_t most = most_rows<Isa>(vectors);
-    Tile t = strip;
+    std::conditional_t<few_registers<Isa>, Tile&, Tile> t = strip;  // a copy of the size is made byte by byte in newlib-nano
+    const float *const a = t.a, *const start = t.start, *const gate = t.gate;
+    float* const out = t.out;
     const auto tile_rows = [&](typename Tiles<Isa>::Function* function, std::size_t rows, std::size_t count) FERRITE_INLINE_LAMBDA {
         function(t, count);
         const auto done = static_cast<std::ptrdiff_t>(rows * count);
@@ -307,6 +325,7 @@ template <class Isa>
     const std::size_t groups = divide_up(m, most), least = m / groups, larger = m - groups * least;
     if (larger != 0) tile_rows(by_rows[least], least + 1, larger);
     by_rows[least - 1](t, groups - larger);
+    if constexpr (few_registers<Isa>) t.a = a, t.start = start, t.gate = gate, t.out = out;
 }
 
 /// Floats of a panel on the stack, for instruction sets of processors that have one: rows of B that are not side by side
@@ -372,7 +391,7 @@ struct Gradient {
         strips<Isa>(divide_up(columns, width), rows, [&](std::size_t first, std::size_t n) FERRITE_INLINE_LAMBDA {
             Tile& t = strip[count];
             vectors[count++] = n;
-            t = Tile{};
+            t = nothing<Isa>();
             t.a_row = bytes(1);
             t.a_step = bytes(d.row);
             const std::size_t j = first * width;
@@ -429,7 +448,7 @@ struct WeightGradient {
         if (d.batch == 1) return outer_product<Isa>(d.x + i, d.dy + j0, rows, columns, to, to_row);
         if (!turned) return strips_of_dy(d.x + i, rows, to, to_row);
         float strip[narrow_floats<Isa>];
-        Tile t{};
+        Tile t = nothing<Isa>();
         t.a = d.dy;
         t.a_row = bytes(1);
         t.a_step = bytes(d.outputs);
@@ -531,13 +550,17 @@ template <class Isa>
 
 /// Rows of W whose products with a single dy are taken at a time, each vector of them a chain.
 template <class Isa>
-constexpr std::size_t one_block = 4 * Vector<Isa>::width;
+constexpr std::size_t one_block = (few_registers<Isa> ? 3 : 4) * Vector<Isa>::width;
 /// dx(i0 .. i0 + rows - 1) of a batch of one, rows <= one_block, into `to`, which has room for one_block.
 template <class Isa>
 [[gnu::noinline]] void input_gradient_of_one(const DenseBackward& d, std::size_t i0, std::size_t rows, float* to) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width, chains = one_block<Isa> / width;
     const float* const w = d.w + i0 * d.outputs;
+    if constexpr (few_registers<Isa>) {
+        const auto dots = rows > 8 ? &helium_dots<3> : rows > 4 ? &helium_dots<2> : &helium_dots<1>;
+        return dots(d.dy, w, rows, d.outputs, to);
+    }
     V sum[chains], square[width];
     for (std::size_t c = 0; c < chains; ++c) sum[c] = V::zero();
     const auto add = [&](std::size_t c, std::size_t o, std::size_t n) FERRITE_INLINE_LAMBDA {
@@ -816,7 +839,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
-    Tile t{};
+    Tile t = nothing<Isa>();
     t.a_step = bytes(g.a_step);
     t.out_row = bytes(g.c_row);
     const auto product = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
@@ -892,7 +915,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         // A strip of rows on the way to the derivative.
         constexpr std::size_t most_between = 16;
         float between[most_between * strip_vectors<Isa>(2) * width];
-        Tile t{};
+        Tile t = nothing<Isa>();
         t.a_row = bytes(d.outputs);
         t.a_step = bytes(1);
         t.k = d.outputs;

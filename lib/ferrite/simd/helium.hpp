@@ -70,10 +70,17 @@ struct Vector<Helium> {
     struct Factor {
         std::uint32_t bits;
 
-        FERRITE_INLINE static Factor load(const float* p) { return {__builtin_bit_cast(std::uint32_t, *p)}; }
-        FERRITE_INLINE friend Vector fma(Factor a, Vector b, Vector c) {
-            return {vfmaq_n_f32(c.value, b.value, __builtin_bit_cast(float, a.bits))};
-        }
+        FERRITE_INLINE static Factor broadcast(float value) { return {__builtin_bit_cast(std::uint32_t, value)}; }
+        FERRITE_INLINE operator Vector() const { return {vreinterpretq_f32_u32(vdupq_n_u32(bits))}; }
+        FERRITE_INLINE friend Factor operator-(Factor a) { return {a.bits ^ 0x80000000u}; }
+        FERRITE_INLINE friend Factor operator-(Factor a, Factor b) { return broadcast(a.number() - b.number()); }
+        FERRITE_INLINE friend Vector operator*(Factor a, Vector b) { return {vmulq_n_f32(b.value, a.number())}; }
+        FERRITE_INLINE friend Vector operator*(Vector a, Factor b) { return b * a; }
+        FERRITE_INLINE friend Vector operator+(Vector a, Factor b) { return {vaddq_n_f32(a.value, b.number())}; }
+        FERRITE_INLINE friend Vector fma(Factor a, Vector b, Vector c) { return {vfmaq_n_f32(c.value, b.value, a.number())}; }
+
+      private:
+        FERRITE_INLINE float number() const { return __builtin_bit_cast(float, bits); }
     };
 
     float32x4_t value;
@@ -186,27 +193,27 @@ struct Vector<Helium> {
     FERRITE_INLINE static bool whole(std::size_t n) { return __builtin_constant_p(n == width) && n == width; }
 };
 
-// The steps of helium_chains(): %[a] and %[b] are at the factors and at the row of B, both go on. Two loads ahead of its use, as a
-// load and a multiplication overlap.
-#define FERRITE_FACTOR(r) "ldr %[f" #r "], [%[a], %[row" #r "]]\n\t"
+// Of the products below: %[a] and %[b] are at the factors and at the row of B, and go on. A vector of B is loaded one
+// multiplication ahead, as the processor does both at a time.
 #define FERRITE_COLUMN(c, v) ".if %c[vectors] > " #v "\n\tvldrw.32 %q[c" #c "], [%[b], #16*" #v "]\n\t.endif\n\t"
 #define FERRITE_MULTIPLY(s, c, v, r) ".if %c[vectors] > " #v "\n\tvfma.f32 %q[s" #s "], %q[c" #c "], %[f" #r "]\n\t.endif\n\t"
-#define FERRITE_STEP_1                                                                                                      \
-    "ldr %[f0], [%[a]]\n\tadd %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1) FERRITE_MULTIPLY(0, 0, 0, 0)   \
-    FERRITE_COLUMN(0, 2) FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_COLUMN(1, 3) FERRITE_MULTIPLY(2, 0, 2, 0)                     \
-    FERRITE_COLUMN(0, 4) FERRITE_MULTIPLY(3, 1, 3, 0) FERRITE_COLUMN(1, 5) FERRITE_MULTIPLY(4, 0, 4, 0)                     \
-    FERRITE_MULTIPLY(5, 1, 5, 0) "add %[b], %[b_row]\n\t"
-#define FERRITE_STEP_2                                                                                                      \
-    "ldr %[f0], [%[a]]\n\t" FERRITE_FACTOR(1) "add %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1)           \
+#define FERRITE_ROW(r)                                                                                                      \
+    FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1) FERRITE_MULTIPLY(0, 0, 0, r) FERRITE_COLUMN(0, 2) FERRITE_MULTIPLY(1, 1, 1, r)  \
+    FERRITE_COLUMN(1, 3) FERRITE_MULTIPLY(2, 0, 2, r) FERRITE_COLUMN(0, 4) FERRITE_MULTIPLY(3, 1, 3, r) FERRITE_COLUMN(1, 5)  \
+    FERRITE_MULTIPLY(4, 0, 4, r) FERRITE_MULTIPLY(5, 1, 5, r) "add %[b], %[b_row]\n\t"
+#define FERRITE_ONE_ROW "ldr %[f0], [%[a]]\n\tadd %[a], %[a_step]\n\t" FERRITE_ROW(0)
+#define FERRITE_TWO_ROWS                                                                                                    \
+    "ldr %[f0], [%[a]]\n\tldr %[f1], [%[a], %[row1]]\n\tadd %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1)  \
     FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_MULTIPLY(3, 0, 0, 1) FERRITE_COLUMN(0, 2) FERRITE_MULTIPLY(1, 1, 1, 0)             \
     FERRITE_MULTIPLY(4, 1, 1, 1) FERRITE_MULTIPLY(2, 0, 2, 0) FERRITE_MULTIPLY(5, 0, 2, 1) "add %[b], %[b_row]\n\t"
-#define FERRITE_STEP_3                                                                                                      \
-    "ldr %[f0], [%[a]]\n\t" FERRITE_FACTOR(1) FERRITE_FACTOR(2) "add %[a], %[a_step]\n\t" FERRITE_COLUMN(0, 0)              \
-    FERRITE_COLUMN(1, 1) FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_MULTIPLY(2, 0, 0, 1) FERRITE_MULTIPLY(4, 0, 0, 2)             \
-    FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_MULTIPLY(3, 1, 1, 1) FERRITE_MULTIPLY(5, 1, 1, 2) "add %[b], %[b_row]\n\t"
-// A loop of two steps without a branch, after the odd one.
-#define FERRITE_CHAINS(step)                                                                                                \
-    asm("lsrs lr, %[k], #1\n\tit cc\n\tbcc 1f\n\t" step "1:\n\twls lr, lr, 3f\n\t2:\n\t" step step "le lr, 2b\n\t3:"        \
+#define FERRITE_THREE_ROWS                                                                                                  \
+    "ldr %[f0], [%[a]]\n\tldr %[f1], [%[a], %[row1]]\n\tldr %[f2], [%[a], %[row2]]\n\tadd %[a], %[a_step]\n\t"             \
+    FERRITE_COLUMN(0, 0) FERRITE_COLUMN(1, 1) FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_MULTIPLY(2, 0, 0, 1)                     \
+    FERRITE_MULTIPLY(4, 0, 0, 2) FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_MULTIPLY(3, 1, 1, 1) FERRITE_MULTIPLY(5, 1, 1, 2)     \
+    "add %[b], %[b_row]\n\t"
+// The odd step, then pairs of steps in a loop without a branch.
+#define FERRITE_CHAINS(one, two)                                                                                            \
+    asm("lsrs lr, %[k], #1\n\tbcc 1f\n\t" one "1:\n\twls lr, lr, 3f\n\t2:\n\t" two "le lr, 2b\n\t3:"                       \
         : [s0] "+w"(s[0]), [s1] "+w"(s[1]), [s2] "+w"(s[2]), [s3] "+w"(s[3]), [s4] "+w"(s[4]), [s5] "+w"(s[5]),             \
           [a] "+r"(a), [b] "+r"(b), [c0] "=&w"(c[0]), [c1] "=&w"(c[1]), [f0] "=&r"(f[0]), [f1] "=&r"(f[1]),                 \
           [f2] "=&r"(f[2])                                                                                                  \
@@ -224,22 +231,52 @@ FERRITE_INLINE const float* helium_chains(V (&sum)[rows * vectors], const float*
     std::uint32_t f[3];
     for (std::size_t i = 0; i < 6; ++i)
         s[i] = i / distance < rows && i % distance < vectors ? sum[i / distance * vectors + i % distance].value : vuninitializedq_f32();
-    if constexpr (rows == 1)
-        FERRITE_CHAINS(FERRITE_STEP_1);
-    else if constexpr (rows == 2)
-        FERRITE_CHAINS(FERRITE_STEP_2);
-    else
-        FERRITE_CHAINS(FERRITE_STEP_3);
+    if constexpr (rows == 1) {
+        if (a_step == sizeof(float))
+            FERRITE_CHAINS("ldr %[f0], [%[a]], #4\n\t" FERRITE_ROW(0), "ldrd %[f0], %[f1], [%[a]], #8\n\t" FERRITE_ROW(0) FERRITE_ROW(1));
+        else
+            FERRITE_CHAINS(FERRITE_ONE_ROW, FERRITE_ONE_ROW FERRITE_ONE_ROW);
+    } else if constexpr (rows == 2) {
+        FERRITE_CHAINS(FERRITE_TWO_ROWS, FERRITE_TWO_ROWS FERRITE_TWO_ROWS);
+    } else {
+        FERRITE_CHAINS(FERRITE_THREE_ROWS, FERRITE_THREE_ROWS FERRITE_THREE_ROWS);
+    }
     for (std::size_t i = 0; i < 6; ++i)
         if (i / distance < rows && i % distance < vectors) sum[i / distance * vectors + i % distance].value = s[i];
     return a;
 }
 #undef FERRITE_CHAINS
-#undef FERRITE_STEP_3
-#undef FERRITE_STEP_2
-#undef FERRITE_STEP_1
+#undef FERRITE_THREE_ROWS
+#undef FERRITE_TWO_ROWS
+#undef FERRITE_ONE_ROW
+#undef FERRITE_ROW
+
+/// to(i) = chain over o of fma(dy(o), w(i, o), .) from 0 for i < rows <= 4 vectors. The vectors go down the columns of W: each
+/// lane has an address, which is that of the last row where there is none of its own.
+template <std::size_t vectors>
+[[gnu::noinline]] void helium_dots(const float* dy, const float* w, std::size_t rows, std::size_t outputs, float* to) {
+    float32x4_t s[3] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)}, c[2];
+    uint32x4_t at[3];
+    const uint32x4_t lanes = vidupq_n_u32(0, 1);
+    for (std::size_t v = 0; v < vectors; ++v) {
+        const uint32x4_t row = vminq_u32(vaddq_n_u32(lanes, 4 * v), vdupq_n_u32(rows - 1));
+        // Before the first one, as a load goes on first.
+        at[v] = vaddq_n_u32(vmulq_n_u32(row, 4 * outputs), reinterpret_cast<std::uint32_t>(w) - 4);
+    }
+    for (std::size_t v = vectors; v < 3; ++v) at[v] = lanes;
+    std::uint32_t f;
+#define FERRITE_GATHER(c, v) ".if %c[vectors] > " #v "\n\tvldrw.u32 %q[c" #c "], [%q[b" #v "], #4]!\n\t.endif\n\t"
+    asm("wls lr, %[k], 2f\n\t1:\n\tldr %[f0], [%[a]], #4\n\t" FERRITE_GATHER(0, 0) FERRITE_GATHER(1, 1)
+            FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_GATHER(0, 2) FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_MULTIPLY(2, 0, 2, 0)
+        "le lr, 1b\n\t2:"
+        : [s0] "+w"(s[0]), [s1] "+w"(s[1]), [s2] "+w"(s[2]), [b0] "+w"(at[0]), [b1] "+w"(at[1]), [b2] "+w"(at[2]), [a] "+r"(dy),
+          [c0] "=&w"(c[0]), [c1] "=&w"(c[1]), [f0] "=&r"(f)
+        : [k] "r"(outputs), [vectors] "i"(vectors)
+        : "lr", "memory");
+#undef FERRITE_GATHER
+    for (std::size_t v = 0; v < vectors; ++v) vstrwq_f32(to + 4 * v, s[v]);
+}
 #undef FERRITE_MULTIPLY
 #undef FERRITE_COLUMN
-#undef FERRITE_FACTOR
 
 }  // namespace ferrite::simd
