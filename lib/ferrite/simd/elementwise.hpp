@@ -26,6 +26,14 @@ FERRITE_INLINE void each(const Map& map, Body body, Begin begin) {
         float* p[operands];
         for (int o = 0; o < operands; ++o) p[o] = map.operand[o] + row * map.stride[o];
         begin(row);
+        if constexpr (is_helium<Isa>) {
+            for (std::size_t left = columns / width; left != 0; --left) {
+                body(p, 0, width);
+                for (int o = 0; o < operands; ++o) p[o] += width;
+            }
+            if (columns % width != 0) body(p, 0, columns % width);
+            continue;
+        }
         std::size_t i = 0;
         if constexpr (unroll > 1 && !(width == 1 && built_for_size))
             for (; i + unroll * width <= columns; i += unroll * width)

@@ -40,25 +40,23 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles.
+/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half the registers, but
+/// takes factors from general ones: six sums and two vectors of B.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
-/// Helium has half the registers, but takes factors from general ones: six sums and two vectors of B.
 template <class Isa>
-constexpr bool few_registers = std::is_same_v<Isa, Helium>;
-template <class Isa>
-constexpr std::size_t most_vectors = few_registers<Isa> ? 6 : has_vectors<Isa> ? 13 : 3;
+constexpr std::size_t most_vectors = is_helium<Isa> ? 6 : has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
-    if (few_registers<Isa>) return vectors == 1 ? 3 : 6 / vectors;
+    if (is_helium<Isa>) return vectors == 1 ? 3 : 6 / vectors;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
-    if (few_registers<Isa>) return m == 1 ? 6 : m % 2 == 0 ? 3 : 2;
+    if (is_helium<Isa>) return m == 1 ? 6 : m % 2 == 0 ? 3 : 2;
     constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
@@ -97,7 +95,7 @@ struct Tile {
 /// A tile to be described: nothing but a product without an end of its own. The memset of newlib-nano goes byte by byte.
 template <class Isa>
 FERRITE_INLINE Tile nothing() {
-    if constexpr (few_registers<Isa>) {
+    if constexpr (is_helium<Isa>) {
         Tile t;
         t.edge_k = 0;
         t.start = t.gate = nullptr;
@@ -170,7 +168,7 @@ void tiles(const Tile& t, std::size_t count) {
         };
         std::ptrdiff_t row = b_row;
         for (std::size_t k = whole_k, rest = edge_k;;) {
-            if constexpr (few_registers<Isa>) {
+            if constexpr (is_helium<Isa>) {
                 a = helium_chains<rows, vectors>(sum, a, a_row, a_step, b, row, k);
                 k = 0;
             }
@@ -301,7 +299,7 @@ template <class Isa>
 [[gnu::noinline]] void run(Tile& strip, std::size_t m, std::size_t vectors) {
     const auto& by_rows = Tiles<Isa>::table.of[vectors - 1];
     const std::size_t most = most_rows<Isa>(vectors);
-    std::conditional_t<few_registers<Isa>, Tile&, Tile> t = strip;  // a copy of the size is made byte by byte in newlib-nano
+    std::conditional_t<is_helium<Isa>, Tile&, Tile> t = strip;  // a copy of the size is made byte by byte in newlib-nano
     const float *const a = t.a, *const start = t.start, *const gate = t.gate;
     float* const out = t.out;
     const auto tile_rows = [&](typename Tiles<Isa>::Function* function, std::size_t rows, std::size_t count) FERRITE_INLINE_LAMBDA {
@@ -312,7 +310,7 @@ template <class Isa>
         if (t.gate != nullptr) t.gate = behind(t.gate, done * t.gate_row);
         t.out = behind(t.out, done * t.out_row);
     };
-    if constexpr (has_vectors<Isa> && !few_registers<Isa>)
+    if constexpr (has_vectors<Isa> && !is_helium<Isa>)
         if (t.panel != nullptr && m > most && (vectors == 2 || vectors == 3)) {
             tile_rows(vectors == 2 ? &tiles<Isa, most_rows<Isa>(2), 2, true> : &tiles<Isa, most_rows<Isa>(3), 3, true>, most, 1);
             m -= most;
@@ -325,7 +323,7 @@ template <class Isa>
     const std::size_t groups = divide_up(m, most), least = m / groups, larger = m - groups * least;
     if (larger != 0) tile_rows(by_rows[least], least + 1, larger);
     by_rows[least - 1](t, groups - larger);
-    if constexpr (few_registers<Isa>) t.a = a, t.start = start, t.gate = gate, t.out = out;
+    if constexpr (is_helium<Isa>) t.a = a, t.start = start, t.gate = gate, t.out = out;
 }
 
 /// Floats of a panel on the stack, for instruction sets of processors that have one: rows of B that are not side by side
@@ -334,7 +332,7 @@ template <class Isa>
 constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
-constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : few_registers<Isa> || !has_vectors<Isa> ? (built_for_size ? 128 : 256) : 1024;
+constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : is_helium<Isa> || !has_vectors<Isa> ? (built_for_size ? 128 : 256) : 1024;
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;
@@ -550,14 +548,14 @@ template <class Isa>
 
 /// Rows of W whose products with a single dy are taken at a time, each vector of them a chain.
 template <class Isa>
-constexpr std::size_t one_block = (few_registers<Isa> ? 3 : 4) * Vector<Isa>::width;
+constexpr std::size_t one_block = (is_helium<Isa> ? 3 : 4) * Vector<Isa>::width;
 /// dx(i0 .. i0 + rows - 1) of a batch of one, rows <= one_block, into `to`, which has room for one_block.
 template <class Isa>
 [[gnu::noinline]] void input_gradient_of_one(const DenseBackward& d, std::size_t i0, std::size_t rows, float* to) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width, chains = one_block<Isa> / width;
     const float* const w = d.w + i0 * d.outputs;
-    if constexpr (few_registers<Isa>) {
+    if constexpr (is_helium<Isa>) {
         const auto dots = rows > 8 ? &helium_dots<3> : rows > 4 ? &helium_dots<2> : &helium_dots<1>;
         return dots(d.dy, w, rows, d.outputs, to);
     }

@@ -193,6 +193,11 @@ struct Vector<Helium> {
     FERRITE_INLINE static bool whole(std::size_t n) { return __builtin_constant_p(n == width) && n == width; }
 };
 
+template <>
+struct ConstantOf<Vector<Helium>> {
+    using Type = Vector<Helium>::Factor;
+};
+
 // Of the products below: %[a] and %[b] are at the factors and at the row of B, and go on. A vector of B is loaded one
 // multiplication ahead, as the processor does both at a time.
 #define FERRITE_COLUMN(c, v) ".if %c[vectors] > " #v "\n\tvldrw.32 %q[c" #c "], [%[b], #16*" #v "]\n\t.endif\n\t"

@@ -6,22 +6,11 @@
 
 namespace ferrite::simd {
 
-/// A number for all lanes: where instructions take it from a general register, there.
-template <class V>
-struct Repeated {
-    using Type = V;
-};
-template <class V>
-requires requires { typename V::Factor; }
-struct Repeated<V> {
-    using Type = typename V::Factor;
-};
-
 /// The constants of an update (UpdateConstants), one lane each repeated.
 template <class Isa>
 struct UpdateVectors {
     using V = Vector<Isa>;
-    using Constant = typename Repeated<V>::Type;
+    using Constant = simd::Constant<V>;
     Constant scale, clip, weight_decay, rate, a, b, c, d;
     FERRITE_INLINE explicit UpdateVectors(const float* k)
         : scale(Constant::broadcast(k[0])), clip(Constant::broadcast(k[1])), weight_decay(Constant::broadcast(k[2])),
