@@ -77,7 +77,11 @@ struct Vector<Helium> {
         FERRITE_INLINE friend Vector operator*(Factor a, Vector b) { return {vmulq_n_f32(b.value, a.number())}; }
         FERRITE_INLINE friend Vector operator*(Vector a, Factor b) { return b * a; }
         FERRITE_INLINE friend Vector operator+(Vector a, Factor b) { return {vaddq_n_f32(a.value, b.number())}; }
+        FERRITE_INLINE friend Vector operator-(Vector a, Factor b) { return {vsubq_n_f32(a.value, b.number())}; }
         FERRITE_INLINE friend Vector fma(Factor a, Vector b, Vector c) { return {vfmaq_n_f32(c.value, b.value, a.number())}; }
+        FERRITE_INLINE friend Vector fma(Vector a, Factor b, Vector c) { return fma(b, a, c); }
+        FERRITE_INLINE friend Vector fma(Vector a, Factor b, Factor c) { return fma(a, Vector(b), c); }
+        FERRITE_INLINE friend Vector fma(Vector a, Vector b, Factor c) { return {vfmasq_n_f32(a.value, b.value, c.number())}; }
 
       private:
         FERRITE_INLINE float number() const { return __builtin_bit_cast(float, bits); }
