@@ -263,7 +263,7 @@ TEST_CASE("select_isa takes the sets that are built and supported, and only thos
         CHECK(fe::select_isa(unknown) == Status::isa_not_built);
         CHECK(fe::active_isa() == before);
     }
-    for (const char* known : {"scalar", "avx2", "avx512", "neon", "neon64"}) {
+    for (const char* known : {"scalar", "avx2", "avx512", "neon", "neon64", "helium"}) {
         bool built = false;
         for (std::size_t i = 0; i < fe::isa_count; ++i) built |= fe::name(static_cast<fe::Isa>(i)) == std::string(known);
         if (built) continue;

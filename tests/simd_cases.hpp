@@ -75,6 +75,7 @@ SimdCases simd_cases_avx2();
 SimdCases simd_cases_avx512();
 SimdCases simd_cases_neon();
 SimdCases simd_cases_neon64();
+SimdCases simd_cases_helium();
 
 template <class V>
 struct SimdCasesOf {

@@ -25,6 +25,7 @@ struct Avx512 {};
 struct Neon {};    ///< ARMv7 with NEON and fused multiply-add (VFPv4). Takes subnormal numbers as zeros, so bits are the same
                    ///< where none occur
 struct Neon64 {};  ///< AArch64
+struct Helium {};  ///< Cortex-M with MVE for floats, which takes subnormal numbers as zeros, too
 
 /// The instruction sets of this build, in ascending order of preference.
 enum class Isa : std::uint8_t {
@@ -43,7 +44,7 @@ enum class Isa : std::uint8_t {
 };
 inline constexpr std::size_t isa_count = static_cast<std::size_t>(Isa::count);
 
-/// "scalar", "avx2", "avx512", "neon", "neon64".
+/// "scalar", "avx2", "avx512", "neon", "neon64", "helium".
 [[nodiscard]] const char* name(Isa isa) noexcept;
 /// Whether this processor (and its operating system) can run `isa`.
 [[nodiscard]] bool supported(Isa isa) noexcept;
@@ -281,6 +282,7 @@ extern template struct Kernels<Avx2>;
 extern template struct Kernels<Avx512>;
 extern template struct Kernels<Neon>;
 extern template struct Kernels<Neon64>;
+extern template struct Kernels<Helium>;
 
 #if defined(FERRITE_FIXED_ISA)
 #define FERRITE_ENTRIES(kernel) &Kernels<FERRITE_FIXED_ISA>::kernel

@@ -29,6 +29,7 @@ const char* name(Isa) noexcept {
            : equal(tag, "Avx512") ? "avx512"
            : equal(tag, "Neon")   ? "neon"
            : equal(tag, "Neon64") ? "neon64"
+           : equal(tag, "Helium") ? "helium"
                                   : "scalar";
 }
 bool supported(Isa) noexcept { return true; }

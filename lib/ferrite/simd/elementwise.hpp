@@ -26,6 +26,14 @@ FERRITE_INLINE void each(const Map& map, Body body, Begin begin) {
         float* p[operands];
         for (int o = 0; o < operands; ++o) p[o] = map.operand[o] + row * map.stride[o];
         begin(row);
+        if constexpr (is_helium<Isa>) {
+            for (std::size_t left = columns / width; left != 0; --left) {
+                body(p, 0, width);
+                for (int o = 0; o < operands; ++o) p[o] += width;
+            }
+            if (columns % width != 0) body(p, 0, columns % width);
+            continue;
+        }
         std::size_t i = 0;
         if constexpr (unroll > 1 && !(width == 1 && built_for_size))
             for (; i + unroll * width <= columns; i += unroll * width)
@@ -64,7 +72,8 @@ enum class Gradients { as_they_are, clipped, outer_product };
 template <class Isa, class Rule, std::size_t unroll, Gradients gradients>
 FERRITE_INLINE void update_map(const Map& map, const UpdateVectors<Isa>& k) {
     using V = Vector<Isa>;
-    V factor = V::zero();
+    using Constant = typename UpdateVectors<Isa>::Constant;
+    Constant factor = Constant::broadcast(0.0f);
     each<Isa, 2 + Rule::states, unroll>(
         map,
         [&, k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {
@@ -79,7 +88,7 @@ FERRITE_INLINE void update_map(const Map& map, const UpdateVectors<Isa>& k) {
             if constexpr (Rule::states > 1) t.store_partial(at[3] + i, n);
         },
         [&](std::size_t row) FERRITE_INLINE_LAMBDA {
-            if constexpr (gradients == Gradients::outer_product) factor = V::broadcast(map.factor[row]);
+            if constexpr (gradients == Gradients::outer_product) factor = Constant::broadcast(map.factor[row]);
         });
 }
 /// What changes no gradient, NaN included, is left out: three of the 15 operations of Adam.

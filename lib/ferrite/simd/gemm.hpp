@@ -40,7 +40,8 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles.
+/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half
+/// the registers, but takes factors from general ones: six sums and two vectors of B.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 /// 32 registers, and a factor that is an element of a vector, give other tiles: 24 sums, the elements of A of 6 rows for four rows
@@ -48,10 +49,11 @@ constexpr bool has_vectors = Vector<Isa>::width >= 4;
 template <class Isa>
 constexpr bool by_element = std::is_same_v<Isa, Neon64> && !built_for_size;
 template <class Isa>
-constexpr std::size_t most_vectors = has_vectors<Isa> ? 13 : 3;
+constexpr std::size_t most_vectors = is_helium<Isa> ? 6 : has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
+    if (is_helium<Isa>) return vectors == 1 ? 3 : 6 / vectors;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     constexpr std::size_t rows_of_32[] = {8, 8, 7, 6, 4, 4, 1, 0, 0, 0, 0, 0, 1};
     return by_element<Isa> ? rows_of_32[vectors - 1] : rows[vectors - 1];
@@ -59,11 +61,19 @@ constexpr std::size_t most_rows(std::size_t vectors) {
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
+    if (is_helium<Isa>) return m == 1 ? 6 : m % 2 == 0 ? 3 : 2;
     if (by_element<Isa>) return m == 1 ? most_vectors<Isa> : m <= 4 ? 6 : 4;
     constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
 }
+
+// In helium.hpp, for Helium alone.
+template <std::size_t rows, std::size_t vectors, class V>
+const float* helium_chains(V (&sum)[rows * vectors], const float* a, std::ptrdiff_t a_row, std::ptrdiff_t a_step, const float* b,
+                           std::ptrdiff_t b_row, std::size_t k);
+template <std::size_t vectors>
+void helium_dots(const float* dy, const float* w, std::size_t rows, std::size_t outputs, float* to);
 
 /// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c), or from 0 without
 /// one; then, if the tile rectifies, the larger of that and 0; then, with a gate, 0 where gate(r, c) <= 0. Of the last vector
@@ -88,6 +98,20 @@ struct Tile {
     float* panel;  ///< of a copying tile: gets the rows of B
     bool far;      ///< whether B is not in the first-level cache
 };
+/// A tile to be described: nothing but a product without an end of its own. The memset of newlib-nano goes byte by byte.
+template <class Isa>
+FERRITE_INLINE Tile nothing() {
+    if constexpr (is_helium<Isa>) {
+        Tile t;
+        t.edge_k = 0;
+        t.start = t.gate = nullptr;
+        t.start_row = t.gate_row = 0;
+        t.rectifies = false;
+        return t;
+    } else {
+        return Tile{};
+    }
+}
 
 /// Tiles with a loop that fetches B ahead: rows that are far apart are not foreseen by the processor. Six rows are some 36
 /// cycles, and more would not survive in the few sets of the cache where rows at a distance of 2 KiB meet.
@@ -188,7 +212,10 @@ void tiles(const Tile& t, std::size_t count) {
         };
         std::ptrdiff_t row = b_row;
         for (std::size_t k = whole_k, rest = edge_k;;) {
-            if constexpr (by_element<Isa>) {
+            if constexpr (is_helium<Isa>) {
+                a = helium_chains<rows, vectors>(sum, a, a_row, a_step, b, row, k);
+                k = 0;
+            } else if constexpr (by_element<Isa>) {
                 const auto elements = [&](auto along_k, auto dense) FERRITE_INLINE_LAMBDA {
                     steps_by_element<Isa, rows, vectors, copies, along_k, dense>(sum, a, a_row, b, row, panel);
                     a = along_k ? a + width : behind(a, a_step);
@@ -332,7 +359,9 @@ template <class Isa>
 [[gnu::noinline]] void run(Tile& strip, std::size_t m, std::size_t vectors) {
     const auto& by_rows = Tiles<Isa>::table.of[vectors - 1];
     const std::size_t most = most_rows<Isa>(vectors);
-    Tile t = strip;
+    std::conditional_t<is_helium<Isa>, Tile&, Tile> t = strip;  // a copy of the size is made byte by byte in newlib-nano
+    const float *const a = t.a, *const start = t.start, *const gate = t.gate;
+    float* const out = t.out;
     const auto tile_rows = [&](typename Tiles<Isa>::Function* function, std::size_t rows, std::size_t count) FERRITE_INLINE_LAMBDA {
         function(t, count);
         const auto done = static_cast<std::ptrdiff_t>(rows * count);
@@ -341,7 +370,7 @@ template <class Isa>
         if (t.gate != nullptr) t.gate = behind(t.gate, done * t.gate_row);
         t.out = behind(t.out, done * t.out_row);
     };
-    if constexpr (has_vectors<Isa>)
+    if constexpr (has_vectors<Isa> && !is_helium<Isa>)
         if (t.panel != nullptr && m > most && (vectors == 2 || vectors == 3 || (by_element<Isa> && vectors == 4))) {
             auto* copying = vectors == 2 ? &tiles<Isa, most_rows<Isa>(2), 2, true> : &tiles<Isa, most_rows<Isa>(3), 3, true>;
             if constexpr (by_element<Isa>)
@@ -357,6 +386,7 @@ template <class Isa>
     const std::size_t groups = divide_up(m, most), least = m / groups, larger = m - groups * least;
     if (larger != 0) tile_rows(by_rows[least], least + 1, larger);
     by_rows[least - 1](t, groups - larger);
+    if constexpr (is_helium<Isa>) t.a = a, t.start = start, t.gate = gate, t.out = out;
 }
 
 /// Floats of a panel on the stack, for instruction sets of processors that have one: rows of B that are not side by side
@@ -365,7 +395,10 @@ template <class Isa>
 constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : by_element<Isa> ? 4096 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
-constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : has_vectors<Isa> ? 1024 : built_for_size ? 128 : 256;
+constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8                    ? 4096
+                                        : has_vectors<Isa> && !is_helium<Isa> ? 1024
+                                        : built_for_size                      ? 128
+                                                                              : 256;
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;
@@ -422,7 +455,7 @@ struct Gradient {
         strips<Isa>(divide_up(columns, width), rows, [&](std::size_t first, std::size_t n) FERRITE_INLINE_LAMBDA {
             Tile& t = strip[count];
             vectors[count++] = n;
-            t = Tile{};
+            t = nothing<Isa>();
             t.a_row = bytes(1);
             t.a_step = bytes(d.row);
             const std::size_t j = first * width;
@@ -479,7 +512,7 @@ struct WeightGradient {
         if (d.batch == 1) return outer_product<Isa>(d.x + i, d.dy + j0, rows, columns, to, to_row);
         if (!turned) return strips_of_dy(d.x + i, rows, to, to_row);
         float strip[narrow_floats<Isa>];
-        Tile t{};
+        Tile t = nothing<Isa>();
         t.a = d.dy;
         t.a_row = bytes(1);
         t.a_step = bytes(d.outputs);
@@ -581,13 +614,17 @@ template <class Isa>
 
 /// Rows of W whose products with a single dy are taken at a time, each vector of them a chain.
 template <class Isa>
-constexpr std::size_t one_block = 4 * Vector<Isa>::width;
+constexpr std::size_t one_block = (is_helium<Isa> ? 3 : 4) * Vector<Isa>::width;
 /// dx(i0 .. i0 + rows - 1) of a batch of one, rows <= one_block, into `to`, which has room for one_block.
 template <class Isa>
 [[gnu::noinline]] void input_gradient_of_one(const DenseBackward& d, std::size_t i0, std::size_t rows, float* to) {
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width, chains = one_block<Isa> / width;
     const float* const w = d.w + i0 * d.outputs;
+    if constexpr (is_helium<Isa>) {
+        const auto dots = rows > 8 ? &helium_dots<3> : rows > 4 ? &helium_dots<2> : &helium_dots<1>;
+        return dots(d.dy, w, rows, d.outputs, to);
+    }
     V sum[chains], square[width];
     for (std::size_t c = 0; c < chains; ++c) sum[c] = V::zero();
     const auto add = [&](std::size_t c, std::size_t o, std::size_t n) FERRITE_INLINE_LAMBDA {
@@ -869,7 +906,7 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
-    Tile t{};
+    Tile t = nothing<Isa>();
     t.a_step = bytes(g.a_step);
     t.out_row = bytes(g.c_row);
     const auto product = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
@@ -945,7 +982,7 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         // A strip of rows on the way to the derivative.
         constexpr std::size_t most_between = 16;
         float between[most_between * strip_vectors<Isa>(2) * width];
-        Tile t{};
+        Tile t = nothing<Isa>();
         t.a_row = bytes(d.outputs);
         t.a_step = bytes(1);
         t.k = d.outputs;

@@ -27,29 +27,29 @@ namespace ferrite::simd {
 /// c0 + x * (c1 + x * (c2 + ...)), by fma from the highest coefficient down.
 template <class V>
 FERRITE_INLINE V polynomial(V, float c0) {
-    return V::broadcast(c0);
+    return Constant<V>::broadcast(c0);
 }
 template <class V, class... Floats>
 FERRITE_INLINE V polynomial(V x, float c0, Floats... higher) {
-    return fma(polynomial(x, higher...), x, V::broadcast(c0));
+    return fma(polynomial(x, higher...), x, Constant<V>::broadcast(c0));
 }
 
 /// The same for n vectors side by side.
 template <std::size_t n, class V>
 FERRITE_INLINE void polynomial(const V (&)[n], V (&y)[n], float c0) {
-    for (std::size_t i = 0; i < n; ++i) y[i] = V::broadcast(c0);
+    for (std::size_t i = 0; i < n; ++i) y[i] = Constant<V>::broadcast(c0);
 }
 template <std::size_t n, class V, class... Floats>
 FERRITE_INLINE void polynomial(const V (&x)[n], V (&y)[n], float c0, Floats... higher) {
     polynomial(x, y, higher...);
-    for (std::size_t i = 0; i < n; ++i) y[i] = fma(y[i], x[i], V::broadcast(c0));
+    for (std::size_t i = 0; i < n; ++i) y[i] = fma(y[i], x[i], Constant<V>::broadcast(c0));
 }
 
 /// x + adding_rounds<V>() is x rounded to an integer k, nearest even, for |x| <= 2^21; k is also in the low
 /// bits of the sum, above which the next 9 are 0, so that a shift by 23 leaves k in the exponent field.
 template <class V>
-FERRITE_INLINE V adding_rounds() {
-    return V::broadcast(0x1.8p23f);
+FERRITE_INLINE Constant<V> adding_rounds() {
+    return Constant<V>::broadcast(0x1.8p23f);
 }
 
 inline constexpr float ln2_high = 0x1.62e43p-1f;
@@ -75,14 +75,14 @@ FERRITE_INLINE V exp_remainder(V r) {
 template <class V, std::size_t n>
 FERRITE_INLINE void exp(V (&x)[n]) {
     V rounded[n], r[n], power[n];
-    const V one = V::broadcast(1.0f);
+    const auto one = Constant<V>::broadcast(1.0f);
     // The limits keep k in range; their order lets a NaN through.
-    for (std::size_t i = 0; i < n; ++i) x[i] = max(V::broadcast(-104.0f), min(V::broadcast(89.0f), x[i]));
-    for (std::size_t i = 0; i < n; ++i) rounded[i] = fma(x[i], V::broadcast(log2_e), adding_rounds<V>());
+    for (std::size_t i = 0; i < n; ++i) x[i] = max(Constant<V>::broadcast(-104.0f), min(Constant<V>::broadcast(89.0f), x[i]));
+    for (std::size_t i = 0; i < n; ++i) rounded[i] = fma(x[i], Constant<V>::broadcast(log2_e), adding_rounds<V>());
     for (std::size_t i = 0; i < n; ++i) {
         const V k = rounded[i] - adding_rounds<V>();
-        r[i] = fma(k, V::broadcast(-ln2_high), x[i]);  // exact
-        r[i] = fma(k, V::broadcast(-ln2_low), r[i]);
+        r[i] = fma(k, Constant<V>::broadcast(-ln2_high), x[i]);  // exact
+        r[i] = fma(k, Constant<V>::broadcast(-ln2_low), r[i]);
     }
     exp_remainder(r, power);
     for (std::size_t i = 0; i < n; ++i) power[i] = fma(r[i], power[i], one);
@@ -109,24 +109,24 @@ FERRITE_INLINE V exp(V x) {
 /// ln x, within 1 ulp. -infinity for +-0, NaN below 0, infinity for infinity; subnormal arguments are exact.
 template <class V>
 FERRITE_INLINE V log(V x) {
-    const V infinity = V::broadcast(__builtin_inff());
-    const auto subnormal = x < V::broadcast(0x1p-126f);
-    const V normal = select(subnormal, x * V::broadcast(0x1p24f), x);
+    const V infinity = Constant<V>::broadcast(__builtin_inff());
+    const auto subnormal = x < Constant<V>::broadcast(0x1p-126f);
+    const V normal = select(subnormal, x * Constant<V>::broadcast(0x1p24f), x);
     // normal = 2^k * (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2).
     const auto exponent = shift_right_arithmetic<23>(bits(normal) - V::Int::broadcast(0x3f3504f3));
-    const V f = from_bits(bits(normal) - shift_left<23>(exponent)) - V::broadcast(1.0f);
-    const V k = to_float(exponent) - select(subnormal, V::broadcast(24.0f), V::zero());
+    const V f = from_bits(bits(normal) - shift_left<23>(exponent)) - Constant<V>::broadcast(1.0f);
+    const V k = to_float(exponent) - select(subnormal, Constant<V>::broadcast(24.0f), V::zero());
     // ln(1 + f) = f - f^2 / 2 + f^3 p(f); the error is 5.9e-9 of it.
     const V square = f * f;
     const V p = polynomial(f, 0x1.555554p-2f, -0x1.000226p-2f, 0x1.99a01cp-3f, -0x1.54728ap-3f, 0x1.22d93p-3f,
                            -0x1.0d8246p-3f, 0x1.055eaep-3f, -0x1.38c974p-4f);
-    V low = square * fma(f, p, V::broadcast(-0.5f));
+    V low = square * fma(f, p, Constant<V>::broadcast(-0.5f));
     // k * 0x1.62e4p-1 is exact; what its sum with f loses goes to the low part.
-    const V high = k * V::broadcast(0x1.62e4p-1f);
-    low = fma(k, V::broadcast(0x1.7f7d1cp-20f), low);
+    const V high = k * Constant<V>::broadcast(0x1.62e4p-1f);
+    low = fma(k, Constant<V>::broadcast(0x1.7f7d1cp-20f), low);
     const V sum = high + f;
     const V result = sum + (low + (f - (sum - high)));
-    const V special = select(x == V::zero(), -infinity, V::broadcast(__builtin_nanf("")));
+    const V special = select(x == V::zero(), -infinity, Constant<V>::broadcast(__builtin_nanf("")));
     return select(x > V::zero(), select(x < infinity, result, x), special);
 }
 
@@ -138,23 +138,23 @@ FERRITE_INLINE V tanh(V x) {
     // on the quotient is 1. Below 0.28, where the three roundings would cost 2.7 ulp, |x| + |x|^3 p(x^2) is
     // better.
     const V magnitude = abs(x);
-    const V y = min(V::broadcast(20.0f), magnitude + magnitude);
-    const V rounded = fma(y, V::broadcast(log2_e), adding_rounds<V>());
+    const V y = min(Constant<V>::broadcast(20.0f), magnitude + magnitude);
+    const V rounded = fma(y, Constant<V>::broadcast(log2_e), adding_rounds<V>());
     const V k = rounded - adding_rounds<V>();
-    const V r = fma(k, V::broadcast(-ln2_high), y);  // exact
-    const V c = fma(r * r, exp_remainder(r), k * V::broadcast(-ln2_low));
+    const V r = fma(k, Constant<V>::broadcast(-ln2_high), y);  // exact
+    const V c = fma(r * r, exp_remainder(r), k * Constant<V>::broadcast(-ln2_low));
     const V scale = from_bits(shift_left<23>(bits(rounded)) + V::Int::broadcast(bits_of_one));
-    const V m = fma(scale, c, fma(scale, r, scale - V::broadcast(1.0f)));
+    const V m = fma(scale, c, fma(scale, r, scale - Constant<V>::broadcast(1.0f)));
     const V square = x * x;
     const V p = polynomial(square, -0x1.5554dcp-2f, 0x1.10c70ap-3f, -0x1.a044bcp-5f);
     const V small = fma(magnitude * square, p, magnitude);
-    return copysign(select(magnitude < V::broadcast(0.28f), small, m / (m + V::broadcast(2.0f))), x);
+    return copysign(select(magnitude < Constant<V>::broadcast(0.28f), small, m / (m + Constant<V>::broadcast(2.0f))), x);
 }
 
 /// 1 / (1 + e^-x), within 2.5 ulp. Down to 0 through the subnormal numbers for x < 0; never overflows.
 template <class V>
 FERRITE_INLINE V sigmoid(V x) {
-    const V one = V::broadcast(1.0f);
+    const auto one = Constant<V>::broadcast(1.0f);
     const V e = exp(-abs(x));
     return select(x < V::zero(), e, one) / (one + e);
 }
@@ -163,7 +163,7 @@ FERRITE_INLINE V sigmoid(V x) {
 /// NaN below 0, 0 for infinity.
 template <class V>
 FERRITE_INLINE V rsqrt(V x) {
-    return V::broadcast(1.0f) / sqrt(x);
+    return Constant<V>::broadcast(1.0f) / sqrt(x);
 }
 
 template <class V>
@@ -176,11 +176,11 @@ struct SinCos {
 /// each within 1 ulp, exact at multiples of 1/4.
 template <class V>
 FERRITE_INLINE SinCos<V> sin_cos_2pi(V u) {
-    const V rounded = fma(u, V::broadcast(4.0f), adding_rounds<V>());
-    const V r = fma(rounded - adding_rounds<V>(), V::broadcast(-0.25f), u);  // exact, |r| <= 1/8
+    const V rounded = fma(u, Constant<V>::broadcast(4.0f), adding_rounds<V>());
+    const V r = fma(rounded - adding_rounds<V>(), Constant<V>::broadcast(-0.25f), u);  // exact, |r| <= 1/8
     const V square = r * r;
     const V sin_tail = polynomial(square, -0x1.777a5cp-23f, -0x1.4abbbep5f, 0x1.465fbp6f, -0x1.2db7eap6f);
-    const V sin = fma(r, V::broadcast(0x1.921fb6p2f), r * sin_tail);
+    const V sin = fma(r, Constant<V>::broadcast(0x1.921fb6p2f), r * sin_tail);
     const V cos = polynomial(square, 1.0f, -0x1.3bd3ccp4f, 0x1.03c1bp6f, -0x1.55b298p6f, 0x1.d4e314p5f);
     // Quarter turns: the odd ones swap the two, 2 and 3 negate the sine, 1 and 2 the cosine.
     using Int = typename V::Int;

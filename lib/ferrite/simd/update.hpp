@@ -10,17 +10,18 @@ namespace ferrite::simd {
 template <class Isa>
 struct UpdateVectors {
     using V = Vector<Isa>;
-    V scale, clip, weight_decay, rate, a, b, c, d;
+    using Constant = simd::Constant<V>;
+    Constant scale, clip, weight_decay, rate, a, b, c, d;
     FERRITE_INLINE explicit UpdateVectors(const float* k)
-        : scale(V::broadcast(k[0])), clip(V::broadcast(k[1])), weight_decay(V::broadcast(k[2])),
-          rate(V::broadcast(k[3])), a(V::broadcast(k[4])), b(V::broadcast(k[5])), c(V::broadcast(k[6])),
-          d(V::broadcast(k[7])) {}
+        : scale(Constant::broadcast(k[0])), clip(Constant::broadcast(k[1])), weight_decay(Constant::broadcast(k[2])),
+          rate(Constant::broadcast(k[3])), a(Constant::broadcast(k[4])), b(Constant::broadcast(k[5])),
+          c(Constant::broadcast(k[6])), d(Constant::broadcast(k[7])) {}
     /// min and max answer their second operand for NaN, so NaN passes.
     FERRITE_INLINE V clipped(V g) const { return min(clip, max(-clip, scale * g)); }
     FERRITE_INLINE V decayed(V p, V g) const { return fma(weight_decay, p, g); }
     /// a = beta1, b = beta2, c = factor of v under the root, d = epsilon.
     FERRITE_INLINE V adam(V p, V g, V& m, V& v) const {
-        const V one = V::broadcast(1.0f);
+        const Constant one = Constant::broadcast(1.0f);
         m = fma(a, m, (one - a) * g);
         v = fma(b, v, (one - b) * (g * g));
         return p - (rate * m) / (sqrt(v * c) + d);

@@ -48,6 +48,7 @@ struct Avx2;
 struct Avx512;
 struct Neon;
 struct Neon64;
+struct Helium;
 
 }  // namespace ferrite
 
@@ -103,6 +104,21 @@ template <>
 inline constexpr std::size_t portable_width<Scalar> = 1;
 template <std::size_t N>
 inline constexpr std::size_t portable_width<Portable<N>> = N;
+
+/// Helium has eight vector registers, loops that cost nothing, and operations that take a number for all lanes from a general
+/// register, as Vector<Helium>::Factor; of a constant of an operation that is its type there, a vector elsewhere.
+template <class Isa>
+inline constexpr bool is_helium = false;
+template <>
+inline constexpr bool is_helium<Helium> = true;
+template <class V>
+struct ConstantOf {
+    using Type = V;
+};
+template <>
+struct ConstantOf<Vector<Helium>>;
+template <class V>
+using Constant = typename ConstantOf<V>::Type;
 
 template <class Isa>
 requires(portable_width<Isa> > 0) struct Vector<Isa> {
@@ -1094,3 +1110,7 @@ struct Lanes16 {
 };
 
 }  // namespace ferrite::simd
+
+#if defined(FERRITE_ISA_HELIUM) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) != 0
+#include <ferrite/simd/helium.hpp>
+#endif
