@@ -92,18 +92,16 @@ struct Tile {
     float* panel;  ///< of a copying tile: gets the rows of B
     bool far;      ///< whether B is not in the first-level cache
 };
-/// A tile to be described: nothing but a product without an end of its own. The memset of newlib-nano goes byte by byte.
+/// Makes nothing but a product without an end of its own of a tile. The memset of newlib-nano goes byte by byte.
 template <class Isa>
-FERRITE_INLINE Tile nothing() {
+FERRITE_INLINE void clear(Tile& t) {
     if constexpr (is_helium<Isa>) {
-        Tile t;
         t.edge_k = 0;
         t.start = t.gate = nullptr;
         t.start_row = t.gate_row = 0;
         t.rectifies = false;
-        return t;
     } else {
-        return Tile{};
+        t = Tile{};
     }
 }
 
@@ -389,7 +387,7 @@ struct Gradient {
         strips<Isa>(divide_up(columns, width), rows, [&](std::size_t first, std::size_t n) FERRITE_INLINE_LAMBDA {
             Tile& t = strip[count];
             vectors[count++] = n;
-            t = nothing<Isa>();
+            clear<Isa>(t);
             t.a_row = bytes(1);
             t.a_step = bytes(d.row);
             const std::size_t j = first * width;
@@ -446,7 +444,8 @@ struct WeightGradient {
         if (d.batch == 1) return outer_product<Isa>(d.x + i, d.dy + j0, rows, columns, to, to_row);
         if (!turned) return strips_of_dy(d.x + i, rows, to, to_row);
         float strip[narrow_floats<Isa>];
-        Tile t = nothing<Isa>();
+        Tile t;
+        clear<Isa>(t);
         t.a = d.dy;
         t.a_row = bytes(1);
         t.a_step = bytes(d.outputs);
@@ -837,7 +836,8 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
-    Tile t = nothing<Isa>();
+    Tile t;
+    clear<Isa>(t);
     t.a_step = bytes(g.a_step);
     t.out_row = bytes(g.c_row);
     const auto product = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
@@ -913,7 +913,8 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         // A strip of rows on the way to the derivative.
         constexpr std::size_t most_between = 16;
         float between[most_between * strip_vectors<Isa>(2) * width];
-        Tile t = nothing<Isa>();
+        Tile t;
+        clear<Isa>(t);
         t.a_row = bytes(d.outputs);
         t.a_step = bytes(1);
         t.k = d.outputs;
