@@ -41,22 +41,22 @@ FERRITE_INLINE void constants(Body body) {
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
 /// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half the registers, but
-/// takes factors from general ones: six sums and two vectors of B.
+/// takes factors from general ones: six sums and two vectors of B, of which a build for size has the rows of up to three alone.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 template <class Isa>
-constexpr std::size_t most_vectors = is_helium<Isa> ? 6 : has_vectors<Isa> ? 13 : 3;
+constexpr std::size_t most_vectors = is_helium<Isa> ? (built_for_size ? 3 : 6) : has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
-    if (is_helium<Isa>) return vectors == 1 ? 3 : 6 / vectors;
+    if (is_helium<Isa>) return built_for_size ? 1 : vectors == 1 ? 3 : 6 / vectors;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     return rows[vectors - 1];
 }
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
-    if (is_helium<Isa>) return m == 1 ? 6 : m % 2 == 0 ? 3 : 2;
+    if (is_helium<Isa>) return built_for_size || m % 2 == 0 ? 3 : m == 1 ? 6 : 2;
     constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
     return most < most_vectors<Isa> ? most : most_vectors<Isa>;
