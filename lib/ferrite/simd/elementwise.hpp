@@ -73,7 +73,7 @@ template <class Isa, class Rule, std::size_t unroll, Gradients gradients>
 FERRITE_INLINE void update_map(const Map& map, const UpdateVectors<Isa>& k) {
     using V = Vector<Isa>;
     using Constant = typename UpdateVectors<Isa>::Constant;
-    Constant factor = Constant::broadcast(0.0f);
+    Constant factor = Constant::zero();
     each<Isa, 2 + Rule::states, unroll>(
         map,
         [&, k](float** at, std::size_t i, std::size_t n) FERRITE_INLINE_LAMBDA {

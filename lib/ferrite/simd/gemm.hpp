@@ -41,7 +41,8 @@ FERRITE_INLINE void constants(Body body) {
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
 /// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half
-/// the registers, but takes factors from general ones: six sums and two vectors of B.
+/// the registers, but takes factors from general ones: six sums and two vectors of B, of which a build for size has the rows of
+/// up to three alone.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 /// 32 registers, and a factor that is an element of a vector, give other tiles: 24 sums, the elements of A of 6 rows for four rows
@@ -49,11 +50,11 @@ constexpr bool has_vectors = Vector<Isa>::width >= 4;
 template <class Isa>
 constexpr bool by_element = std::is_same_v<Isa, Neon64> && !built_for_size;
 template <class Isa>
-constexpr std::size_t most_vectors = is_helium<Isa> ? 6 : has_vectors<Isa> ? 13 : 3;
+constexpr std::size_t most_vectors = is_helium<Isa> ? (built_for_size ? 3 : 6) : has_vectors<Isa> ? 13 : 3;
 template <class Isa>
 constexpr std::size_t most_rows(std::size_t vectors) {
     if (!has_vectors<Isa>) return 4;
-    if (is_helium<Isa>) return vectors == 1 ? 3 : 6 / vectors;
+    if (is_helium<Isa>) return built_for_size ? 1 : vectors == 1 ? 3 : 6 / vectors;
     constexpr std::size_t rows[] = {4, 6, 4, 2, 2, 2, 1, 0, 0, 0, 0, 0, 1};
     constexpr std::size_t rows_of_32[] = {8, 8, 7, 6, 4, 4, 1, 0, 0, 0, 0, 0, 1};
     return by_element<Isa> ? rows_of_32[vectors - 1] : rows[vectors - 1];
@@ -61,7 +62,7 @@ constexpr std::size_t most_rows(std::size_t vectors) {
 /// The width of a strip of tiles over m rows: that of the fewest tiles.
 template <class Isa>
 constexpr std::size_t strip_vectors(std::size_t m) {
-    if (is_helium<Isa>) return m == 1 ? 6 : m % 2 == 0 ? 3 : 2;
+    if (is_helium<Isa>) return built_for_size || m % 2 == 0 ? 3 : m == 1 ? 6 : 2;
     if (by_element<Isa>) return m == 1 ? most_vectors<Isa> : m <= 4 ? 6 : 4;
     constexpr std::size_t vectors[] = {1, most_vectors<Isa>, 6, 3, 3, 2, 2, 3, 3, 2, 2, 2, 2};
     const std::size_t most = m < std::size(vectors) ? vectors[m] : 3;
@@ -98,18 +99,16 @@ struct Tile {
     float* panel;  ///< of a copying tile: gets the rows of B
     bool far;      ///< whether B is not in the first-level cache
 };
-/// A tile to be described: nothing but a product without an end of its own. The memset of newlib-nano goes byte by byte.
+/// Makes nothing but a product without an end of its own of a tile. The memset of newlib-nano goes byte by byte.
 template <class Isa>
-FERRITE_INLINE Tile nothing() {
+FERRITE_INLINE void clear(Tile& t) {
     if constexpr (is_helium<Isa>) {
-        Tile t;
         t.edge_k = 0;
         t.start = t.gate = nullptr;
         t.start_row = t.gate_row = 0;
         t.rectifies = false;
-        return t;
     } else {
-        return Tile{};
+        t = Tile{};
     }
 }
 
@@ -455,7 +454,7 @@ struct Gradient {
         strips<Isa>(divide_up(columns, width), rows, [&](std::size_t first, std::size_t n) FERRITE_INLINE_LAMBDA {
             Tile& t = strip[count];
             vectors[count++] = n;
-            t = nothing<Isa>();
+            clear<Isa>(t);
             t.a_row = bytes(1);
             t.a_step = bytes(d.row);
             const std::size_t j = first * width;
@@ -512,7 +511,8 @@ struct WeightGradient {
         if (d.batch == 1) return outer_product<Isa>(d.x + i, d.dy + j0, rows, columns, to, to_row);
         if (!turned) return strips_of_dy(d.x + i, rows, to, to_row);
         float strip[narrow_floats<Isa>];
-        Tile t = nothing<Isa>();
+        Tile t;
+        clear<Isa>(t);
         t.a = d.dy;
         t.a_row = bytes(1);
         t.a_step = bytes(d.outputs);
@@ -906,7 +906,8 @@ void Kernels<Isa>::gemm(const Gemm& g) {
     alignas(64) float panel[panel_floats<Isa>];
     const bool rectify = g.epilogue != nullptr && g.epilogue->rectifies;
     Columns<Isa> edges;
-    Tile t = nothing<Isa>();
+    Tile t;
+    clear<Isa>(t);
     t.a_step = bytes(g.a_step);
     t.out_row = bytes(g.c_row);
     const auto product = [&](std::size_t p0, std::size_t k) FERRITE_INLINE_LAMBDA {
@@ -982,7 +983,8 @@ void Kernels<Isa>::dense_backward(const DenseBackward& d) {
         // A strip of rows on the way to the derivative.
         constexpr std::size_t most_between = 16;
         float between[most_between * strip_vectors<Isa>(2) * width];
-        Tile t = nothing<Isa>();
+        Tile t;
+        clear<Isa>(t);
         t.a_row = bytes(d.outputs);
         t.a_step = bytes(1);
         t.k = d.outputs;

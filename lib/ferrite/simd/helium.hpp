@@ -71,6 +71,7 @@ struct Vector<Helium> {
         std::uint32_t bits;
 
         FERRITE_INLINE static Factor broadcast(float value) { return {__builtin_bit_cast(std::uint32_t, value)}; }
+        FERRITE_INLINE static Factor zero() { return {0}; }
         FERRITE_INLINE operator Vector() const { return {vreinterpretq_f32_u32(vdupq_n_u32(bits))}; }
         FERRITE_INLINE friend Factor operator-(Factor a) { return {a.bits ^ 0x80000000u}; }
         FERRITE_INLINE friend Factor operator-(Factor a, Factor b) { return broadcast(a.number() - b.number()); }
