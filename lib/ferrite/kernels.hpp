@@ -8,8 +8,8 @@
 // - everything else is element by element, in the order of operations that its formula states, nothing contracted.
 // NaN payloads are not part of the promise: which NaN comes out of two depends on the instruction.
 // Pointers need the alignment of float only. Matrices are row-major; a stride is the distance of two rows in floats.
-// Stack: a matrix product takes at most 85 KiB with AVX-512, 75 KiB with AVX2, 27 KiB on AArch64, 5 KiB without vectors; the
-// others below 4 KiB.
+// Stack: a matrix product takes at most 85 KiB with AVX-512, 75 KiB with AVX2, 27 KiB on AArch64, 5 KiB with Helium or without
+// vectors; the others below 4 KiB.
 #pragma once
 
 #include <ferrite/random.hpp>
