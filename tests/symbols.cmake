@@ -18,6 +18,9 @@ set(allowed fmaf sqrtf
 set(names_scalar Scalar)
 set(names_avx2 "Avx2|4avx2")         # the second is xsimd's own tag, as in fma3<avx2>
 set(names_avx512 "Avx512|8avx512bw")
+set(names_neon "4Neon")
+set(names_neon64 "6Neon64")
+set(names_helium "6Helium")
 
 set(arguments)
 math(EXPR last "${CMAKE_ARGC} - 1")
@@ -63,7 +66,7 @@ foreach(line IN LISTS lines)
         list(APPEND breaches ${symbol})
         list(APPEND report "${object} defines ${symbol}: type information or the guard of a static")
     endif()
-    if(object MATCHES "^([a-z0-9_]+_)?(scalar|avx2|avx512)\\.")
+    if(object MATCHES "^([a-z0-9_]+_)?(scalar|avx2|avx512|neon|neon64|helium)\\.")
         set(names ${names_${CMAKE_MATCH_2}})
         if(symbol MATCHES "^_GLOBAL__")
             list(APPEND breaches ${symbol})

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A firmware that learns exclusive-or on the device, then infers from what it learned. The parameters are in a section of its
-// linker script. Exit code 1: it did not learn; 2, 3: it does not infer.
+// linker script. Exit code 1: it did not learn; 2, 3: it does not infer; 4: the
+// processor has Helium, its kernels do not.
 #include <ferrite/ferrite.hpp>
 
 #include "start.hpp"
@@ -48,6 +49,9 @@ int main() {
     print_loss(": first loss ", first);
     print_loss("last loss ", last);
     if (!(last < 0.05f * first)) return 1;
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+    if (fe::name(fe::active_isa())[0] != 'h') return 4;
+#endif
 
     if (classifier.use(session.parameters()) != fe::Status::ok) return 2;
     for (std::size_t i = 0; i < 4; ++i)
