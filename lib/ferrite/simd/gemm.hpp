@@ -415,7 +415,7 @@ template <class Isa>
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
     for (std::size_t i = 0; i < rows; ++i, to += to_row) {
-        const V f = V::broadcast(x[i]);
+        const auto f = Constant<V>::broadcast(x[i]);
         std::size_t j = 0;
         for (; j + width <= columns; j += width) fma(f, V::load(dy + j), V::zero()).store(to + j);
         if (j < columns) fma(f, V::load_partial(dy + j, columns - j), V::zero()).store_partial(to + j, columns - j);
@@ -511,7 +511,7 @@ struct WeightGradient {
 template <class Isa>
 [[gnu::noinline]] void bias_gradient(const DenseBackward& d) {
     using V = Vector<Isa>;
-    constexpr std::size_t width = V::width, chains = 8;
+    constexpr std::size_t width = V::width, chains = is_helium<Isa> ? 4 : 8;
     float sums[chains * width];
     for (std::size_t j0 = 0; j0 < d.outputs; j0 += chains * width) {
         const std::size_t columns = smaller(chains * width, d.outputs - j0);
