@@ -40,8 +40,8 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half the registers, but
-/// takes factors from general ones: six sums and two vectors of B, of which a build for size has the rows of up to three alone.
+/// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half
+/// the registers, but takes factors from general ones: six sums and two vectors of B; a build for size has single rows alone.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 template <class Isa>
@@ -330,7 +330,10 @@ template <class Isa>
 constexpr std::size_t panel_floats = Vector<Isa>::width >= 8 ? 12288 : 1;
 /// Floats of weight gradients on their way to the optimizer, on the stack.
 template <class Isa>
-constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8 ? 4096 : is_helium<Isa> || !has_vectors<Isa> ? (built_for_size ? 128 : 256) : 1024;
+constexpr std::size_t gradient_floats = Vector<Isa>::width >= 8                  ? 4096
+                                        : has_vectors<Isa> && !is_helium<Isa> ? 1024
+                                        : built_for_size                      ? 128
+                                                                              : 256;
 
 /// Of dy: a quarter of a first-level cache of 32 KiB.
 constexpr std::size_t near_floats = 2048;
