@@ -44,7 +44,8 @@ void chains(const float* a, std::size_t a_row, std::size_t a_step, const float* 
 }
 
 void product(std::size_t m, std::size_t n, std::size_t k, bool transposed, std::size_t at_end) {
-    float *a = operand(0, at_end, m * k), *b = operand(1, at_end, k * n), *bias = operand(2, at_end, n), *c = operand(3, at_end, m * n);
+    float *a = operand(0, at_end, m * k), *b = operand(1, at_end, k * n);
+    float *bias = operand(2, at_end, n), *c = operand(3, at_end, m * n);
     const std::size_t a_row = transposed ? 1 : k, a_step = transposed ? m : 1;
     chains(a, a_row, a_step, b, n, 1, bias, m, n, k, pool[7]);
     fe::kernels::gemm({.a = a, .a_row = a_row, .a_step = a_step, .b = b, .b_row = n, .c = c, .c_row = n, .m = m, .n = n, .k = k,

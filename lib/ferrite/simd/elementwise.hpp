@@ -29,7 +29,10 @@ FERRITE_INLINE void each(const Map& map, Body body, Begin begin) {
         if constexpr (is_helium<Isa>) {
             for (std::size_t left = columns / width; left != 0; --left) {
                 body(p, 0, width);
-                for (int o = 0; o < operands; ++o) p[o] += width;
+                for (int o = 0; o < operands; ++o) {
+                    p[o] += width;
+                    asm("" : "+r"(p[o]));  // g++ would add an index to each, where a load or store goes on by itself
+                }
             }
             if (columns % width != 0) body(p, 0, columns % width);
             continue;

@@ -41,8 +41,7 @@ FERRITE_INLINE void constants(Body body) {
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
 /// the code small; pairs, which only tests have, do with few shapes, and without vectors there are other tiles. Helium has half
-/// the registers, but takes factors from general ones: six sums and two vectors of B, of which a build for size has the rows of
-/// up to three alone.
+/// the registers, but takes factors from general ones: six sums and two vectors of B; a build for size has single rows alone.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 /// 32 registers, and a factor that is an element of a vector, give other tiles: 24 sums, the elements of A of 6 rows for four rows
@@ -73,7 +72,7 @@ constexpr std::size_t strip_vectors(std::size_t m) {
 template <std::size_t rows, std::size_t vectors, class V>
 const float* helium_chains(V (&sum)[rows * vectors], const float* a, std::ptrdiff_t a_row, std::ptrdiff_t a_step, const float* b,
                            std::ptrdiff_t b_row, std::size_t k);
-template <std::size_t vectors>
+template <std::size_t vectors, class V>
 void helium_dots(const float* dy, const float* w, std::size_t rows, std::size_t outputs, float* to);
 
 /// `count` tiles below each other: out(r, c) = chain over p of fma(a(r, p), b(p, c), .) from start(r, c), or from 0 without
@@ -482,7 +481,7 @@ template <class Isa>
     using V = Vector<Isa>;
     constexpr std::size_t width = V::width;
     for (std::size_t i = 0; i < rows; ++i, to += to_row) {
-        const V f = V::broadcast(x[i]);
+        const auto f = Constant<V>::broadcast(x[i]);
         std::size_t j = 0;
         for (; j + width <= columns; j += width) fma(f, V::load(dy + j), V::zero()).store(to + j);
         if (j < columns) fma(f, V::load_partial(dy + j, columns - j), V::zero()).store_partial(to + j, columns - j);
@@ -578,7 +577,7 @@ struct WeightGradient {
 template <class Isa>
 [[gnu::noinline]] void bias_gradient(const DenseBackward& d) {
     using V = Vector<Isa>;
-    constexpr std::size_t width = V::width, chains = 8;
+    constexpr std::size_t width = V::width, chains = is_helium<Isa> ? 4 : 8;
     float sums[chains * width];
     for (std::size_t j0 = 0; j0 < d.outputs; j0 += chains * width) {
         const std::size_t columns = smaller(chains * width, d.outputs - j0);
@@ -622,7 +621,7 @@ template <class Isa>
     constexpr std::size_t width = V::width, chains = one_block<Isa> / width;
     const float* const w = d.w + i0 * d.outputs;
     if constexpr (is_helium<Isa>) {
-        const auto dots = rows > 8 ? &helium_dots<3> : rows > 4 ? &helium_dots<2> : &helium_dots<1>;
+        const auto dots = rows > 8 ? &helium_dots<3, V> : rows > 4 ? &helium_dots<2, V> : &helium_dots<1, V>;
         return dots(d.dy, w, rows, d.outputs, to);
     }
     V sum[chains], square[width];

@@ -225,7 +225,7 @@ struct ConstantOf<Vector<Helium>> {
 #define FERRITE_CHAINS(one, two)                                                                                            \
     asm("lsrs lr, %[k], #1\n\tbcc 1f\n\t" one "1:\n\twls lr, lr, 3f\n\t2:\n\t" two "le lr, 2b\n\t3:"                       \
         : [s0] "+w"(s[0]), [s1] "+w"(s[1]), [s2] "+w"(s[2]), [s3] "+w"(s[3]), [s4] "+w"(s[4]), [s5] "+w"(s[5]),             \
-          [a] "+r"(a), [b] "+r"(b), [c0] "=&w"(c[0]), [c1] "=&w"(c[1]), [f0] "=&r"(f[0]), [f1] "=&r"(f[1]),                 \
+          [a] "+&r"(a), [b] "+&r"(b), [c0] "=&w"(c[0]), [c1] "=&w"(c[1]), [f0] "=&r"(f[0]), [f1] "=&r"(f[1]),                 \
           [f2] "=&r"(f[2])                                                                                                  \
         : [a_step] "r"(a_step), [b_row] "r"(b_row), [row1] "r"(a_row), [row2] "r"(2 * a_row), [k] "r"(k),                   \
           [vectors] "i"(vectors)                                                                                            \
@@ -239,11 +239,13 @@ FERRITE_INLINE const float* helium_chains(V (&sum)[rows * vectors], const float*
     constexpr std::size_t distance = 6 / rows;
     float32x4_t s[6], c[2];
     std::uint32_t f[3];
-    for (std::size_t i = 0; i < 6; ++i)
-        s[i] = i / distance < rows && i % distance < vectors ? sum[i / distance * vectors + i % distance].value : vuninitializedq_f32();
+    const auto used = [](std::size_t i) FERRITE_INLINE_LAMBDA { return i / distance < rows && i % distance < vectors; };
+    const auto place = [](std::size_t i) FERRITE_INLINE_LAMBDA { return i / distance * vectors + i % distance; };
+    for (std::size_t i = 0; i < 6; ++i) s[i] = used(i) ? sum[place(i)].value : vuninitializedq_f32();
     if constexpr (rows == 1) {
         if (a_step == sizeof(float))
-            FERRITE_CHAINS("ldr %[f0], [%[a]], #4\n\t" FERRITE_ROW(0), "ldrd %[f0], %[f1], [%[a]], #8\n\t" FERRITE_ROW(0) FERRITE_ROW(1));
+            FERRITE_CHAINS("ldr %[f0], [%[a]], #4\n\t" FERRITE_ROW(0),
+                           "ldrd %[f0], %[f1], [%[a]], #8\n\t" FERRITE_ROW(0) FERRITE_ROW(1));
         else
             FERRITE_CHAINS(FERRITE_ONE_ROW, FERRITE_ONE_ROW FERRITE_ONE_ROW);
     } else if constexpr (rows == 2) {
@@ -252,7 +254,7 @@ FERRITE_INLINE const float* helium_chains(V (&sum)[rows * vectors], const float*
         FERRITE_CHAINS(FERRITE_THREE_ROWS, FERRITE_THREE_ROWS FERRITE_THREE_ROWS);
     }
     for (std::size_t i = 0; i < 6; ++i)
-        if (i / distance < rows && i % distance < vectors) sum[i / distance * vectors + i % distance].value = s[i];
+        if (used(i)) sum[place(i)].value = s[i];
     return a;
 }
 #undef FERRITE_CHAINS
@@ -263,7 +265,7 @@ FERRITE_INLINE const float* helium_chains(V (&sum)[rows * vectors], const float*
 
 /// to(i) = chain over o of fma(dy(o), w(i, o), .) from 0 for i < rows <= 4 vectors. The vectors go down the columns of W: each
 /// lane has an address, which is that of the last row where there is none of its own.
-template <std::size_t vectors>
+template <std::size_t vectors, class V>
 [[gnu::noinline]] void helium_dots(const float* dy, const float* w, std::size_t rows, std::size_t outputs, float* to) {
     float32x4_t s[3] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)}, c[2];
     uint32x4_t at[3];
@@ -279,7 +281,7 @@ template <std::size_t vectors>
     asm("wls lr, %[k], 2f\n\t1:\n\tldr %[f0], [%[a]], #4\n\t" FERRITE_GATHER(0, 0) FERRITE_GATHER(1, 1)
             FERRITE_MULTIPLY(0, 0, 0, 0) FERRITE_GATHER(0, 2) FERRITE_MULTIPLY(1, 1, 1, 0) FERRITE_MULTIPLY(2, 0, 2, 0)
         "le lr, 1b\n\t2:"
-        : [s0] "+w"(s[0]), [s1] "+w"(s[1]), [s2] "+w"(s[2]), [b0] "+w"(at[0]), [b1] "+w"(at[1]), [b2] "+w"(at[2]), [a] "+r"(dy),
+        : [s0] "+w"(s[0]), [s1] "+w"(s[1]), [s2] "+w"(s[2]), [b0] "+w"(at[0]), [b1] "+w"(at[1]), [b2] "+w"(at[2]), [a] "+&r"(dy),
           [c0] "=&w"(c[0]), [c1] "=&w"(c[1]), [f0] "=&r"(f)
         : [k] "r"(outputs), [vectors] "i"(vectors)
         : "lr", "memory");
