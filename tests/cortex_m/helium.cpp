@@ -2,6 +2,7 @@
 // Kernels of Helium where a read too far is a fault, as each operand in turn ends where a memory does, and under interrupts whose
 // handler uses the same registers, masks and loops. FERRITE_TEST_BEYOND, 0 or 1: instead the proof that the memory ends there.
 #include <ferrite/kernels.hpp>
+#include <ferrite/optimizer.hpp>
 #include <platform.hpp>
 
 #include <bit>
@@ -67,6 +68,39 @@ void backward(std::size_t batch, std::size_t inputs, std::size_t outputs, std::s
     check(same(dw, pool[7], inputs * outputs), "dw");
 }
 
+/// A training: the derivative of Relu, columns of a wider x, dx and aux, W and b through the optimizer.
+void update(std::size_t batch, std::size_t inputs, std::size_t outputs, std::size_t at_end) {
+    const std::size_t row = inputs + 3, wide = (batch - 1) * row + inputs;
+    const float *x = operand(0, at_end, wide), *dy = operand(1, at_end, batch * outputs), *aux = operand(2, at_end, wide);
+    float *w = operand(3, at_end, inputs * outputs), *b = operand(4, at_end, outputs), *dx = operand(5, at_end, wide);
+    float* const scratch = operand(6, at_end, fe::dense_scratch_floats(outputs, batch));
+    float *const expected_dx = pool[7], *const expected_w = pool[7] + 1024, *const expected_b = pool[7] + 2048;
+    const fe::UpdateConstants constants{.weight_decay = 0.25f, .rate = 0.5f};
+
+    const auto step = [&](float p, float g) { return __builtin_fmaf(-constants.rate, fe::effective_gradient(constants, p, g), p); };
+    chains(dy, outputs, 1, w, 1, outputs, nullptr, batch, inputs, outputs, expected_dx);
+    chains(x, 1, row, dy, outputs, 1, nullptr, inputs, outputs, batch, expected_w);
+    for (std::size_t i = 0; i < inputs * outputs; ++i) expected_w[i] = step(w[i], expected_w[i]);
+    for (std::size_t o = 0; o < outputs; ++o) {
+        float sum = 0;
+        for (std::size_t r = 0; r < batch; ++r) sum += dy[r * outputs + o];
+        expected_b[o] = step(b[o], sum);
+    }
+    fe::kernels::dense_backward({.x = x, .dy = dy, .w = w, .b = b, .batch = batch, .inputs = inputs, .outputs = outputs, .row = row,
+                                 .dx = dx, .aux = aux, .derivative = &fe::kernels::relu_backward, .derivative_constants = nullptr,
+                                 .dw = nullptr, .db = nullptr, .update = &fe::kernels::sgd, .w_state = {}, .b_state = {},
+                                 .w_constants = &constants.gradient_scale, .b_constants = &constants.gradient_scale,
+                                 .scratch = scratch});
+    for (std::size_t r = 0; r < batch; ++r)
+        for (std::size_t i = 0; i < inputs; ++i) {
+            float& e = expected_dx[r * inputs + i];
+            if (aux[r * row + i] <= 0) e = 0;
+            check(same(dx + r * row + i, &e, 1), "dx behind Relu");
+        }
+    check(same(w, expected_w, inputs * outputs), "W");
+    check(same(b, expected_b, outputs), "b");
+}
+
 void maps(std::size_t n, std::size_t at_end) {
     float *y = operand(0, at_end, n), *x = operand(1, at_end, n);
     const fe::Map map{.operand = {y, x, nullptr, nullptr}, .stride = {n, n, 0, 0}, .rows = 1, .columns = n, .constants = nullptr};
@@ -128,6 +162,10 @@ int main() {
         for (std::size_t inputs = 1; inputs <= 26; ++inputs)
             for (std::size_t at_end = 0; at_end < 6; ++at_end)
                 for (const std::size_t batch : {1, 2, 5, 17}) backward(batch, inputs, outputs, at_end);
+    for (const std::size_t outputs : {1, 3, 10, 29})
+        for (std::size_t inputs = 1; inputs <= 26; ++inputs)
+            for (std::size_t at_end = 0; at_end < 7; ++at_end)
+                for (const std::size_t batch : {1, 2, 5, 17}) update(batch, inputs, outputs, at_end);
     under_interrupts();
     if (failures == 0) fe::platform::write("within their operands, and under interrupts: ok\n");
     return failures == 0 ? 0 : 1;
