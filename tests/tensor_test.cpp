@@ -4,6 +4,8 @@
 
 #include <array>
 #include <ferrite/tensor.hpp>
+#include <limits>
+#include <span>
 #include <type_traits>
 
 using ferrite::ConstTensor;
@@ -70,4 +72,18 @@ TEST_CASE("a tensor of nothing") {
     CHECK(tensor.elements() == 0);
     CHECK(tensor.flat().empty());
     CHECK((tensor.shape() == Shape{}));
+}
+
+TEST_CASE("numbers from outside are looked at one by one") {
+    constexpr float largest = std::numeric_limits<float>::max(), infinity = std::numeric_limits<float>::infinity();
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN(), smallest = std::numeric_limits<float>::denorm_min();
+    static_assert(ferrite::check_finite({}) == ferrite::Status::ok);
+    for (const float broken : {infinity, -infinity, nan, -nan})
+        for (std::size_t at = 0; at < 9; ++at) {
+            float values[9] = {0, -0.0f, 1, -1, largest, -largest, smallest, -smallest, 0x1p-126f};
+            CHECK(ferrite::check_finite(values) == ferrite::Status::ok);
+            values[at] = broken;
+            CHECK(ferrite::check_finite(values) == ferrite::Status::not_finite);
+            CHECK(ferrite::check_finite(std::span(values).first(at)) == ferrite::Status::ok);
+        }
 }

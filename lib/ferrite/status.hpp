@@ -33,6 +33,7 @@ enum class [[nodiscard]] Status : unsigned char {
     model_mismatch,          ///< the parameters of another model
     optimizer_mismatch,      ///< the state of another optimizer, or none at all
     buffer_too_small,        ///< an output span that cannot hold the answer
+    not_finite,              ///< NaN or infinite
 };
 
 /// One English clause for a person: "the arena is too small".
@@ -63,6 +64,7 @@ enum class [[nodiscard]] Status : unsigned char {
         case Status::model_mismatch: return "the parameters belong to another model";
         case Status::optimizer_mismatch: return "no checkpoint of this optimizer";
         case Status::buffer_too_small: return "the output memory is too small";
+        case Status::not_finite: return "a number is NaN or infinite";
     }
     return "unknown status";
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Tensor: a pointer and a Shape, never the owner. Includes shape.hpp.
+// Tensor: a pointer and a Shape, never the owner. Includes shape.hpp and status.hpp.
 #pragma once
 
 #include <ferrite/shape.hpp>
+#include <ferrite/status.hpp>
 
+#include <limits>
 #include <span>
 #include <type_traits>
 
@@ -39,5 +41,13 @@ class BasicTensor {
 
 using Tensor = BasicTensor<float>;
 using ConstTensor = BasicTensor<const float>;
+
+/// not_finite if one of `values` is NaN or infinite. For what comes from outside, as from a sensor: predict() and step() calculate
+/// with what they get, and one NaN in a step is a NaN in every parameter that it reaches.
+[[nodiscard]] constexpr Status check_finite(std::span<const float> values) noexcept {
+    for (const float value : values)
+        if (!(__builtin_fabsf(value) <= std::numeric_limits<float>::max())) return Status::not_finite;
+    return Status::ok;
+}
 
 }  // namespace ferrite

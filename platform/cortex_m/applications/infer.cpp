@@ -32,10 +32,12 @@ int main() {
 
     float broken[pixels]{};
     broken[pixels / 2] = std::numeric_limits<float>::quiet_NaN();
-    good &= expect("an image with a NaN is of class 0, for want of a larger output",
-                   fe::argmax(classifier.predict(broken)) == 0);
+    good &= expect("an image with a NaN is refused", fe::check_finite(broken) == fe::Status::not_finite);
+    good &= expect("and, if it is not, of class 0, for want of a larger output", fe::argmax(classifier.predict(broken)) == 0);
     broken[pixels / 2] = std::numeric_limits<float>::infinity();
-    good &= expect("an image with an infinity has a class", fe::argmax(classifier.predict(broken)) < classes);
+    good &= expect("an image with an infinity is refused", fe::check_finite(broken) == fe::Status::not_finite);
+    good &= expect("and, if it is not, has a class", fe::argmax(classifier.predict(broken)) < classes);
+    good &= expect("an image is not refused", fe::check_finite(input(test_images, 0)) == fe::Status::ok);
     report_time("an image", elapsed, test_count);
     report_memory(Classifier::arena_bytes);
     return judge("inference", correct, 300) && good ? 0 : 1;
