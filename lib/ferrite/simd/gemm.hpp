@@ -710,9 +710,11 @@ void scalar_tile(const Gemm& g, const float* a, std::size_t i, std::size_t j, st
 template <class Isa, std::size_t rows>
 struct ScalarTiles {
     static constexpr std::size_t most = rows == 1 ? 16 : 6;
-    ScalarTile* of[most];
-    static constexpr ScalarTiles table = []<std::size_t... v>(std::index_sequence<v...>) {
-        return ScalarTiles{{&scalar_tile<Isa, rows, v + 1>...}};
+    struct Table {
+        ScalarTile* of[most];
+    };
+    static constexpr Table table = []<std::size_t... v>(std::index_sequence<v...>) {
+        return Table{{&scalar_tile<Isa, rows, v + 1>...}};
     }(std::make_index_sequence<most>{});
 };
 
