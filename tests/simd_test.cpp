@@ -369,8 +369,8 @@ TEST_CASE("partial loads and stores touch exactly n floats") {
         for (std::size_t n = 0; n <= cases.width; ++n) {
             CAPTURE(n);
             float from[16], out[16], to[18];
-            for (std::size_t i = 0; i < 16; ++i)
-                from[i] = -1.0f - static_cast<float>(i);
+            for (std::size_t i = 0; i < 16; ++i) from[i] = -1.0f - static_cast<float>(i);
+            // Not by a condition: of one g++ 12 makes a conversion that the assembler refuses where there is Helium.
             for (std::size_t i = 4; i < 16; i += 5) from[i] = quiet_nan;
             std::memset(out, 0xa5, sizeof out);
             std::memset(to, 0xa5, sizeof to);

@@ -28,7 +28,8 @@ inline constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 /// What memory holds that a kernel must not write. No NaN, as two NaNs count as equal.
 inline constexpr float canary = -0x1.5a5a5ap77f;
 
-/// Vectors of ARMv7 and of Helium take subnormal operands and results as zeros. There no value is so small that an operation makes one of it.
+/// Vectors of ARMv7 and of Helium take subnormal operands and results as zeros. There no value is so small that an operation makes
+/// one of it.
 #if defined(FERRITE_ISA_NEON) || defined(FERRITE_ISA_HELIUM)
 inline constexpr bool flushes_subnormals = true;
 #else

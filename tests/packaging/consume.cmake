@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Builds the consumer project one WAY in the directory WORK, from nothing, and runs it, for another processor with a TOOLCHAIN
-# and an EMULATOR. A way that ends in _own_toolchain has a toolchain file of the consumer instead.
+# and an EMULATOR, for a board with flags of the linker that say where its MEMORIES start. A way that ends in _own_toolchain has a
+# toolchain file of the consumer instead.
 
 function(run)
     execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -15,7 +16,7 @@ file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
 string(REGEX MATCH "^[0-9]+\\.[0-9]+" minor_version ${VERSION})
 set(configure ${CMAKE_COMMAND} -G ${GENERATOR} -S ${CONSUMER} -B ${WORK} -D CMAKE_BUILD_TYPE=${CONFIG}
-    -D wanted_version=${minor_version})
+    -D wanted_version=${minor_version} -D "CMAKE_EXE_LINKER_FLAGS=${MEMORIES}")
 set(same_compiler -D CMAKE_CXX_COMPILER=${COMPILER} -D "CMAKE_CXX_FLAGS=${FLAGS}")
 if(TOOLCHAIN)
     set(same_compiler -D CMAKE_TOOLCHAIN_FILE=${TOOLCHAIN})
@@ -67,7 +68,8 @@ elseif(WAY STREQUAL "pkg_config")
     separate_arguments(flags UNIX_COMMAND "${output}")
     separate_arguments(FLAGS UNIX_COMMAND "${FLAGS}")
     if(EXISTS ${CONSUMER}/board.ld)
-        list(APPEND flags ${CONSUMER}/start.cpp -fno-exceptions -fno-rtti -nostartfiles -nodefaultlibs -T ${CONSUMER}/board.ld -lm -lc -lgcc)
+        separate_arguments(MEMORIES UNIX_COMMAND "${MEMORIES}")
+        list(APPEND flags ${MEMORIES} ${CONSUMER}/start.cpp -fno-exceptions -fno-rtti -nostartfiles -nodefaultlibs -T ${CONSUMER}/board.ld -lm -lc -lgcc)
     endif()
     run(${COMPILER} ${FLAGS} -std=c++20 ${CONSUMER}/main.cpp -o ${WORK}/consumer ${flags})
     run(${EMULATOR} ${WORK}/consumer)

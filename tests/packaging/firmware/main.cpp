@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A firmware that learns exclusive-or on the device, then infers from what it learned. The parameters are in a section of its
-// linker script. Exit code 1: it did not learn; 2, 3: it does not infer; 4: the
-// processor has Helium, its kernels do not.
+// linker script. Exit code 1: it did not learn; 2, 3: it does not infer; 4: the processor has Helium, its kernels do not.
 #include <ferrite/ferrite.hpp>
 
 #include "start.hpp"
