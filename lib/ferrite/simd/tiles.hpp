@@ -39,8 +39,8 @@ FERRITE_INLINE void constants(Body body) {
 /// A register tile has `vectors` vectors in each row. Two FMA units of four cycles latency want 8 sums in flight, and 12
 /// sums, the vectors of B and a factor fill 16 registers: 4 x 3 loads least per multiplication, and a single row takes
 /// a row of B as wide as it can, which then is read as one stream. Widths between that and half of it are made of two, to keep
-/// the code small; pairs, which only tests have, do with few shapes. Helium has half
-/// the registers, but takes factors from general ones: six sums and two vectors of B; a build for size has single rows alone.
+/// the code small; pairs, which only tests have, do with few shapes. Helium has half the registers, but takes factors from general
+/// ones: six sums and two vectors of B; a build for size has single rows alone.
 template <class Isa>
 constexpr bool has_vectors = Vector<Isa>::width >= 4;
 /// 32 registers, and a factor that is an element of a vector, give other tiles: 24 sums, the elements of A of 6 rows for four rows
